@@ -15,7 +15,6 @@ import inspect
 import os
 import re
 import sys
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,17 +72,19 @@ class Plugin:
         return None
 
     def accepts_value(self, name: str, value: Any) -> bool:
-        """Whether ``accepts`` lets this axis (or dtype, device) have this value."""
-        wanted = self.accepts.get(name)
-        if wanted is None:
-            return True
-        if not isinstance(wanted, Mapping):
-            return value in wanted
-        return (
-            wanted.get("at_least", value) <= value <= wanted.get("at_most", value)
-            and value % wanted.get("multiple_of", 1) == 0
-            and (not wanted.get("power_of_two") or value & (value - 1) == 0)
-        )
+        """Whether this axis (or ``dtype``, ``device``) may have this value."""
+        return name not in self.accepts or allows(self.accepts[name], value)
+
+
+def allows(wish: Any, value: Any) -> bool:
+    """Whether ``wish``, a list of values or a table of limits, allows ``value``."""
+    if not isinstance(wish, Mapping):
+        return value in wish
+    return (
+        wish.get("at_least", value) <= value <= wish.get("at_most", value)
+        and value % wish.get("multiple_of", 1) == 0
+        and (not wish.get("power_of_two") or value & (value - 1) == 0)
+    )
 
 
 def implements(
@@ -186,8 +187,7 @@ def from_file(spec: str) -> Plugin:
         raise ValueError(f"no file {path!r}")
     for plugin in read(file, file.stem):
         if plugin.name == name:
-            module = types.ModuleType(f"madbench_outside.{file.stem}")
-            module_spec = importlib.util.spec_from_file_location(module.__name__, file)
+            module_spec = importlib.util.spec_from_file_location(f"outside.{file.stem}", file)
             assert module_spec is not None and module_spec.loader is not None
             module = importlib.util.module_from_spec(module_spec)
             sys.modules[module.__name__] = module

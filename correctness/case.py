@@ -1,0 +1,203 @@
+"""Case: one plugin on one problem, and the bound its answers are held to.
+
+The bound is not a constant. The reference runs twice, in float64 and in the dtype under test, on
+inputs already rounded to that dtype; a plugin may err ``SLACK`` times as much as the second run does
+against the first, or one rounding, whichever is more. Two figures are held to it: the root mean
+square over the whole tensor, and the largest error of any element, so that one wrong element among
+millions is not averaged away.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from correctness.op import Op, outputs
+from impl.registry import Plugin
+
+SLACK = 4.0
+"""Factor between the reference's own error and the bound: two bits."""
+
+Inputs = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The error of one tensor and the bound on it, both relative to the truth's size."""
+
+    what: str
+    error: float
+    bound: float
+
+    @property
+    def excess(self) -> float:
+        """Error over bound, infinite for NaN: at most 1 is within the bound."""
+        return self.error / self.bound if self.error == self.error else math.inf
+
+
+@dataclass(frozen=True)
+class Case:
+    """Plugin x op x sizes x dtype x device: what a check, a benchmark and a claim point at."""
+
+    plugin: Plugin
+    op: Op
+    dims: Mapping[str, int]
+    dtype: torch.dtype
+    device: str = "cpu"
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> str:
+        """``B2-T7-D3``, the same in pytest, asv and claims."""
+        return "-".join(f"{axis}{size}" for axis, size in self.dims.items())
+
+    @property
+    def id(self) -> str:
+        """``scans.cyclic_reduction@B2-T7-D3-float32``."""
+        return f"{self.plugin.id}@{self.sizes}-{dtype_name(self.dtype)}"
+
+    def refusal(self) -> str | None:
+        """What of this case the plugin says it does not accept, or None."""
+        facts = {**self.dims, "dtype": dtype_name(self.dtype), "device": self.device}
+        for name, value in facts.items():
+            if not self.plugin.accepts_value(name, value):
+                return f"{name}={value}, accepts {self.plugin.accepts[name]}"
+        return None
+
+    def inputs(self, seed: int = 0, *, extreme: bool = False) -> dict[str, Tensor]:
+        """Inputs in the dtype under test, on the device."""
+        exact = self.op.inputs(self.dims, seed, extreme=extreme)
+        return {name: x.to(self.dtype).to(self.device) for name, x in exact.items()}
+
+    def run(self, inputs: Inputs, **more: Any) -> tuple[Tensor, ...]:
+        """The plugin's outputs; call it inside ``executing`` when it is differentiated."""
+        assert self.plugin.run is not None
+        with executing(self.plugin, self.device):
+            return outputs(self.plugin.run(**inputs, **self.knobs, **more))
+
+    def gradients(
+        self, inputs: Inputs, *, alone: str | None = None, **more: Any
+    ) -> dict[str, Tensor]:
+        """The gradient of every input, or of the input ``alone`` through the first output."""
+        with executing(self.plugin, self.device):
+            return gradients(lambda **given: self.run(given, **more), inputs, alone)
+
+    def compare(
+        self, got: Sequence[Tensor], inputs: Inputs, reference: Callable[..., Any] | None = None
+    ) -> list[Comparison]:
+        """Hold outputs to the bound; ``reference`` stands in for the op's own."""
+        for mine in got:
+            if mine.dtype != self.dtype:
+                raise AssertionError(f"output is {mine.dtype}, want {self.dtype}")
+        reference = reference or self.op
+        truth, plain = reference(**to(inputs, torch.float64)), reference(**inputs)
+        return compare_all("output ", *(dict(enumerate(x)) for x in (got, truth, plain)), self.dtype)
+
+    def compare_gradients(
+        self,
+        got: Mapping[str, Tensor],
+        inputs: Inputs,
+        *,
+        alone: str | None = None,
+        reference: Callable[..., Any] | None = None,
+    ) -> list[Comparison]:
+        """Hold gradients to the bound."""
+        reference = reference or self.op
+        truth = gradients(reference, to(inputs, torch.float64), alone)
+        plain = gradients(reference, inputs, alone)
+        return compare_all("gradient of ", got, truth, plain, self.dtype)
+
+
+def compare_all(
+    what: str,
+    got: Mapping[Any, Tensor],
+    truth: Mapping[Any, Tensor],
+    plain: Mapping[Any, Tensor],
+    dtype: torch.dtype,
+) -> list[Comparison]:
+    """Compare by name; a tensor that must vanish is measured against the largest of its kind."""
+    if set(got) != set(truth):
+        raise AssertionError(f"{what}{sorted(got)}, want {sorted(truth)}")
+    for name, mine in got.items():
+        if mine.shape != truth[name].shape:
+            raise AssertionError(f"{what}{name} is {[*mine.shape]}, want {[*truth[name].shape]}")
+    largest = max(rms(true) for true in truth.values())
+    return [
+        compare(f"{what}{name}", got[name], truth[name], plain[name], dtype, largest) for name in got
+    ]
+
+
+def compare(
+    what: str, got: Tensor, want: Tensor, naive: Tensor, dtype: torch.dtype, scale: float = 0.0
+) -> Comparison:
+    """The worse of the two figures of ``got``, beside its bound.
+
+    ``scale`` stands in for the truth's size where the truth is zero everywhere.
+    """
+    size = rms(want) or scale or 1.0
+    rounding = torch.finfo(dtype).eps
+    found = []
+    for figure, least in ((rms, rounding), (_peak, rounding * _peak(want) / size)):
+        own = figure(naive.double() - want.double()) / size
+        bound = SLACK * max(own, least, rounding)
+        found.append(Comparison(what, figure(got.double() - want.double()) / size, bound))
+    return max(found, key=lambda each: each.excess)
+
+
+def gradients(
+    run: Callable[..., Any], inputs: Inputs, alone: str | None = None
+) -> dict[str, Tensor]:
+    """The gradient of every input of ``run``, its outputs weighted by fixed random probes.
+
+    With ``alone``, of that input only, all others frozen and only the first output used.
+    """
+    leaves = {
+        name: x.detach().clone().requires_grad_(alone in (None, name)) for name, x in inputs.items()
+    }
+    results = outputs(run(**leaves))[: 1 if alone else None]
+    probes = [probe(x, seed) for seed, x in enumerate(results)]
+    wanted = {name: x for name, x in leaves.items() if x.requires_grad}
+    found = torch.autograd.grad(results, list(wanted.values()), probes, allow_unused=True)
+    for name, gradient in zip(wanted, found, strict=True):
+        if gradient is None:
+            raise AssertionError(f"no gradient reaches {name}")
+    return dict(zip(wanted, found, strict=True))
+
+
+def probe(like: Tensor, seed: int) -> Tensor:
+    """A fixed random tensor of the shape and dtype of ``like``."""
+    rng = torch.Generator().manual_seed(1000 + seed)
+    return torch.randn(like.shape, generator=rng, dtype=torch.float64).to(like)
+
+
+@contextlib.contextmanager
+def executing(plugin: Plugin, device: str) -> Iterator[None]:
+    """Run a Triton plugin through the interpreter when the device is a CPU."""
+    if plugin.backend == "triton" and device == "cpu":
+        from correctness.interpreter import interpret
+
+        with interpret():
+            yield
+    else:
+        yield
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _peak(x: Tensor) -> float:
+    return x.double().abs().amax().item()
+
+
+def rms(x: Tensor) -> float:
+    return (x.double().norm() / x.numel() ** 0.5).item()
+
+
+def to(inputs: Inputs, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: x.to(dtype) for name, x in inputs.items()}

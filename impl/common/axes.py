@@ -1,0 +1,38 @@
+"""Axis sizes: reads them off the annotations of a plugin and refuses inputs that do not fit."""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any, get_args
+
+from torch import Tensor
+
+
+def axis_sizes(plugin: Callable[..., Any], *inputs: Tensor | None) -> dict[str, int]:
+    """Size of every axis that the annotations of ``plugin`` name, for inputs in its own order.
+
+    ValueError names the input and the axis when two inputs disagree or a tensor has another rank.
+    """
+    sizes: dict[str, int] = {}
+    for (name, axes), x in zip(_annotated_axes(plugin), inputs, strict=True):
+        if x is None:
+            continue
+        if x.dim() != len(axes):
+            raise ValueError(f"{name} has {x.dim()} axes, want {' '.join(axes)}")
+        for axis, size in zip(axes, x.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise ValueError(f"{name} has {axis}={size}, want {axis}={sizes[axis]}")
+    return sizes
+
+
+@functools.cache
+def _annotated_axes(plugin: Callable[..., Any]) -> list[tuple[str, tuple[str, ...]]]:
+    found = []
+    for name, parameter in inspect.signature(plugin).parameters.items():
+        annotation = parameter.annotation
+        if isinstance(annotation, types.UnionType):
+            annotation = next(each for each in get_args(annotation) if each is not types.NoneType)
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and hasattr(annotation, "dim_str"):
+            found.append((name, tuple(annotation.dim_str.split())))
+    return found
