@@ -63,6 +63,7 @@ class Case:
     def refusal(self) -> str | None:
         """What of this case the plugin says it does not accept, or None."""
         facts = {**self.dims, "dtype": dtype_name(self.dtype), "device": self.device}
+        facts |= {f"{name}@{self.device}": value for name, value in facts.items()}
         for name, value in facts.items():
             if not self.plugin.accepts_value(name, value):
                 return f"{name}={value}, accepts {self.plugin.accepts[name]}"

@@ -79,10 +79,11 @@ def results(plugin: Plugin | str, *, device: str = "cpu") -> Iterator[Result]:
     if reason := plugin.missing():
         yield Result("present", Outcome.NOT_RUN, reason=reason)
         return
-    for name in set(plugin.excuses) - {each.name for each in CHECKS}:
+    excused = {name.partition("@")[0] for name in plugin.excuses}
+    for name in sorted(excused - {each.name for each in CHECKS}):
         yield Result(name, Outcome.WRONG, reason="an excuse for a check that does not exist")
     for each in CHECKS:
-        excuse = plugin.excuses.get(each.name)
+        excuse = plugin.excuse(each.name, device)
         tried = [attempt(each, case) for case in cases(each, plugin, device)]
         if excuse is None:
             yield from tried

@@ -43,11 +43,17 @@ class Plugin:
     needs: tuple[str, ...] = ()
     """Packages, or ``cuda>=9.0``, without which the plugin is absent."""
     accepts: Mapping[str, Any] = field(default_factory=dict)
-    """Axis, ``dtype`` or ``device`` to the values it takes; what is left out takes any value."""
+    """Axis, ``dtype`` or ``device`` to the values it takes; what is left out takes any value.
+
+    ``dtype@cuda`` limits the dtype on that device only.
+    """
     knobs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Keyword-only parameter to its admissible values."""
     excuses: Mapping[str, str] = field(default_factory=dict)
-    """Contract check to the reason it is expected to fail; a check that then passes is an error."""
+    """Contract check to the reason it is expected to fail; a check that then passes is an error.
+
+    ``backward@cpu`` excuses the check on that device only.
+    """
     file: Path
     line: int
     doc: str
@@ -70,6 +76,10 @@ class Plugin:
             elif importlib.util.find_spec(package) is None:
                 return f"needs the package {package}"
         return None
+
+    def excuse(self, check: str, device: str) -> str | None:
+        """Why this check may fail on this device (``cpu`` or ``cuda``), or None."""
+        return self.excuses.get(check) or self.excuses.get(f"{check}@{device}")
 
     def accepts_value(self, name: str, value: Any) -> bool:
         """Whether this axis (or ``dtype``, ``device``) may have this value."""
