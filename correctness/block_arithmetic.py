@@ -7,6 +7,7 @@ the device's rounding, checks every address against the launch's tensors, and te
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +75,7 @@ def _through_float32(name: str) -> Callable[..., TensorHandle]:
 
 
 def _product(a: np.ndarray, b: np.ndarray, precision: Any) -> np.ndarray:
-    """a @ b of float32 operands as the tensor core forms it under ``input_precision``."""
+    """The product of float32 operands as a tensor core forms it under ``input_precision``."""
     if precision == _TF32:
         return truncate_to_tf32(a) @ truncate_to_tf32(b)
     if precision == _TF32X3:
@@ -87,15 +88,19 @@ def _product(a: np.ndarray, b: np.ndarray, precision: Any) -> np.ndarray:
 
 
 def _split_product(a: np.ndarray, b: np.ndarray, coarse: Callable, parts: int) -> np.ndarray:
-    """sum over i + j < parts of a_i @ b_j, where a = a_0 + a_1 + ... in coarse numbers."""
-    pieces = []
-    for rest in (a, b):
-        pieces.append([])
-        for _ in range(parts):
-            pieces[-1].append(coarse(rest))
-            rest = rest - pieces[-1][-1]
+    """Sum over i + j < parts of a_i @ b_j, where a = a_0 + a_1 + ... in coarse numbers."""
+    left, right = _pieces(a, coarse, parts), _pieces(b, coarse, parts)
     pairs = [(i, j) for i in range(parts) for j in range(parts - i)]
-    return sum(pieces[0][i] @ pieces[1][j] for i, j in reversed(pairs))
+    # small terms first
+    return functools.reduce(np.add, (left[i] @ right[j] for i, j in reversed(pairs)))
+
+
+def _pieces(rest: np.ndarray, coarse: Callable, parts: int) -> list[np.ndarray]:
+    pieces = []
+    for _ in range(parts):
+        pieces.append(coarse(rest))
+        rest = rest - pieces[-1]
+    return pieces
 
 
 def _to_float8(numbers: np.ndarray, dtype: tl.dtype) -> np.ndarray:
@@ -110,26 +115,13 @@ def _from_float8(bits: np.ndarray, dtype: tl.dtype) -> np.ndarray:
     return torch.from_numpy(np.ascontiguousarray(bits)).view(FLOAT8[dtype]).float().numpy()
 
 
-def _undefined(shape: tuple[int, ...], dtype: tl.dtype) -> TensorHandle:
-    """What masked-off lanes hold when a load names no ``other``: NaN, or the largest integer."""
-    kind = stock._get_np_dtype(dtype)
-    if dtype == BFLOAT16:
-        return TensorHandle(np.full(shape, 0x7FC0, kind), dtype)
-    if np.issubdtype(kind, np.floating):
-        return TensorHandle(np.full(shape, np.nan, kind), dtype)
-    largest = 1 if kind == np.bool_ else np.iinfo(kind).max
-    return TensorHandle(np.full(shape, largest, kind), dtype)
-
-
+_SAME_NAME = (
+    "acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh erf erfc erfinv exp exp2 expm1"
+    " floor fmax fmin fmod hypot isinf isnan lgamma log log10 log1p log2 pow rsqrt sin sinh sqrt"
+    " tan tanh trunc"
+)
 LIBDEVICE: dict[str, Callable[..., Any]] = {
-    **{
-        name: getattr(torch, name)
-        for name in (
-            "acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh erf erfc erfinv exp exp2"
-            " expm1 floor fmax fmin fmod hypot isinf isnan lgamma log log10 log1p log2 pow rsqrt"
-            " sin sinh sqrt tan tanh trunc"
-        ).split()
-    },
+    **{name: getattr(torch, name) for name in _SAME_NAME.split(" ")},
     "fabs": torch.abs,
     "abs": torch.abs,
     "rint": torch.round,
@@ -192,6 +184,8 @@ class BlockArithmetic(InterpreterBuilder):
         have, want = source.dtype.scalar, target.scalar
         if have == want:
             return TensorHandle(source.data, want)
+        if have.is_fp8() or want.is_fp8():
+            raise NotImplementedError(f"cast from {have} to {want}: only e4m3 and e5m2 are known")
         if want == BFLOAT16:
             return TensorHandle(round_to_bfloat16(source.data.astype(np.float32)), BFLOAT16)
         return super().cast_impl(_wide(source), target)
@@ -227,7 +221,7 @@ class BlockArithmetic(InterpreterBuilder):
         return data.astype(np.float32) if data.dtype == np.float16 else data
 
     def create_extern_elementwise(
-        self, library: str, path: str, symbol: str, operands: list, result: tl.dtype, pure: bool
+        self, library: str, path: str, symbol: str, operands: list, result: tl.dtype, *pure: Any
     ) -> TensorHandle:
         name = symbol.removeprefix("__nv_")
         meaning = LIBDEVICE.get(name) or LIBDEVICE.get(name.removesuffix("f"))
@@ -243,10 +237,9 @@ class BlockArithmetic(InterpreterBuilder):
     ) -> TensorHandle:
         dtype = pointers.get_element_ty()
         self._touch("load", pointers, mask)
-        if other is None:
-            other = _undefined(pointers.data.shape, dtype)
         kind = stock._get_np_dtype(dtype)
-        data = stock._interpreter.load(pointers.data, mask.data, other.data, kind)
+        others = np.zeros(pointers.data.shape, kind) if other is None else other.data
+        data = stock._interpreter.load(pointers.data, mask.data, others, kind)
         return TensorHandle(data, dtype)
 
     def create_masked_store(

@@ -7,6 +7,7 @@
 Every ``kernel[grid](...)`` inside is interpreted, one program after another, x fastest; outside,
 compilation is untouched and no environment variable is needed. An address outside every tensor
 argument raises ``OutOfBounds``. An ``Observer`` sees launches, loads, stores, atomics and dots.
+A program that waits for a later one waits for ever: programs do not overlap.
 """
 
 import ast
@@ -96,11 +97,17 @@ def _patches() -> list[tuple[Any, str, Any]]:
         (JITFunction, "__call__", _call),
         (Autotuner, "run", _run_first_config),
     ]
+    language = [(tl.tensor, "__index__", lambda scalar: int(scalar.handle.data.item()))]
+    language += [
+        (module, name, value)
+        for module in (tl, tl.core)
+        for name, value in (("range", _loop), ("load", _load))
+    ]
     for name, member in vars(cuda_libdevice).items():
         if tl.core.is_builtin(member):
             bound = _bind(member)
             own += [(cuda_libdevice, name, bound), (libdevice, name, bound)]
-    return own + _language_patches()
+    return own + _language_patches() + language
 
 
 def _language_patches() -> list[tuple[Any, str, Any]]:
@@ -113,6 +120,33 @@ def _language_patches() -> list[tuple[Any, str, Any]]:
     scope.restore()
     stock.interpreter_builder = saved
     return changes
+
+
+def _loop(start: Any, stop: Any = None, step: Any = 1, **hints: Any) -> Iterator[Any]:
+    """``range`` in a kernel: its indices are int32 scalars, not Python integers."""
+    first, last = (0, start) if stop is None else (start, stop)
+    for index in range(first, last, 1 if step is None else step):
+        yield _SEMANTIC.to_tensor(index)
+
+
+_LOAD = tl.core.load
+
+
+def _load(pointer: Any, mask: Any = None, other: Any = None, *rest: Any, **named: Any) -> Any:
+    """``tl.load``; lanes masked off without ``other`` are undefined: NaN, or the largest integer."""
+    if mask is not None and other is None:
+        kind = pointer.type.scalar.element_ty
+        largest = (1 << (kind.primitive_bitwidth - kind.is_int_signed())) - 1
+        other = float("nan") if kind.is_floating() else largest
+    named["_semantic"] = _SEMANTIC
+    return _LOAD(pointer, mask, other, *rest, **named)
+
+
+def _condition(value: Any) -> Any:
+    """What an ``if``, ``while``, ``and``, ``or`` or ``not`` asks of a kernel's value."""
+    if isinstance(value, tl.tensor) and value.handle.data.size != 1:
+        raise ValueError(f"a block of shape {value.handle.data.shape} as a condition, want & | ~")
+    return value
 
 
 def _bind(builtin: Callable) -> Callable:
@@ -209,21 +243,43 @@ def _as_argument(value: Any) -> Any:
     return stock._implicit_cvt(value)
 
 
+class _Rewriter(stock.ASTTransformer):
+    """Triton's rewriting (assignments make tensors), and conditions that refuse blocks."""
+
+    def _ask(self, node: ast.expr) -> ast.Call:
+        name = ast.Name("_condition", ast.Load())
+        return ast.copy_location(ast.Call(name, [self.visit(node)], []), node)
+
+    def _visit_test(self, node: Any) -> ast.AST:
+        node.test = self._ask(node.test)
+        return self.generic_visit(node)
+
+    visit_If = visit_While = visit_IfExp = _visit_test  # noqa: N815 - ast.NodeVisitor's names
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:  # noqa: N802
+        node.values = [self._ask(value) for value in node.values]
+        return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:  # noqa: N802
+        if isinstance(node.op, ast.Not):
+            node.operand = self._ask(node.operand)
+            return node
+        return self.generic_visit(node)
+
+
 @functools.cache
 def _interpreted(function: Callable) -> Callable:
-    """The Python function behind @triton.jit, rewritten so that assignments make tensors.
+    """The Python function behind @triton.jit, rewritten to run on numpy blocks.
 
-    The rewritten function is built inside a factory whose parameters carry what the stock
-    interpreter would write into the kernel's module.
+    It is built inside a factory whose parameters carry what the stock interpreter would write
+    into the kernel's module.
     """
     lines, first = inspect.getsourcelines(function)
-    tree = ast.parse(textwrap.dedent("".join(lines)))
-    definition = stock.ASTTransformer().visit(tree).body[0]
+    definition = _Rewriter().visit(ast.parse(textwrap.dedent("".join(lines)))).body[0]
     definition.decorator_list = []
     captured = _captured(function)
-    factory = ast.parse(
-        f"def factory({', '.join(captured)}):\n    pass\n    return {function.__name__}"
-    )
+    names = ", ".join(captured)
+    factory = ast.parse(f"def factory({names}):\n    pass\n    return {function.__name__}")
     factory.body[0].body[0] = definition
     ast.fix_missing_locations(ast.increment_lineno(factory, first - 1))
     namespace: dict[str, Any] = {}
@@ -234,7 +290,11 @@ def _interpreted(function: Callable) -> Callable:
 
 def _captured(function: Callable) -> dict[str, Any]:
     """Names the rewritten function sees before its module's own."""
-    captured: dict[str, Any] = {"interpreter_semantic": _SEMANTIC}
+    captured: dict[str, Any] = {
+        "interpreter_semantic": _SEMANTIC,
+        "range": _loop,
+        "_condition": _condition,
+    }
     if hasattr(stock, "_InterpreterComparison"):
         captured["_InterpreterComparison"] = stock._InterpreterComparison
     for name in function.__code__.co_names:
@@ -250,49 +310,44 @@ def _captured(function: Callable) -> dict[str, Any]:
 def _combined(self: Any, left: list[tl.tensor], right: list[tl.tensor]) -> list[tl.tensor]:
     result = _interpreted(self.combine_fn.fn)(*left, *right)
     result = result if isinstance(result, (tuple, tl.tuple)) else (result,)
-    shape = right[0].shape
-    return [
-        _SEMANTIC.broadcast_impl_shape(_SEMANTIC.cast(_SEMANTIC.to_tensor(new), old.dtype), shape)
-        if old.type.is_block()
-        else _SEMANTIC.cast(_SEMANTIC.to_tensor(new), old.dtype)
-        for new, old in zip(result, right, strict=True)
-    ]
+    return [_like(new, old) for new, old in zip(result, right, strict=True)]
+
+
+def _like(value: Any, model: tl.tensor) -> tl.tensor:
+    value = _SEMANTIC.cast(_SEMANTIC.to_tensor(value), model.dtype)
+    return _SEMANTIC.broadcast_impl_shape(value, model.shape) if model.type.is_block() else value
+
+
+def _blocks(self: Any, data: list[np.ndarray], like: list[tl.tensor]) -> list[tl.tensor]:
+    return [self.to_tensor(x, item.dtype) for x, item in zip(data, like, strict=True)]
 
 
 def _scan(self: Any, inputs: list[tl.tensor]) -> list[tl.tensor]:
-    """tl.associative_scan in log2(n) combinations of whole blocks; stock: one per element."""
+    """``tl.associative_scan`` in log2(n) combinations of whole blocks, where n is its length."""
     data = [item.handle.data for item in inputs]
-    length = data[0].shape[self.axis]
-    index = np.arange(length).reshape(
-        [-1 if a == self.axis % data[0].ndim else 1 for a in range(data[0].ndim)]
-    )
+    lane = np.indices(data[0].shape)[self.axis]
     step = 1
-    while step < length:
+    while step < data[0].shape[self.axis]:
         # the lanes that wrap round are thrown away by the where
-        left = [
-            self.to_tensor(np.roll(x, step, self.axis), i.dtype)
-            for x, i in zip(data, inputs, strict=True)
+        left = _blocks(self, [np.roll(x, step, self.axis) for x in data], inputs)
+        combined = _combined(self, left, _blocks(self, data, inputs))
+        data = [
+            np.where(lane >= step, new.handle.data, old)
+            for new, old in zip(combined, data, strict=True)
         ]
-        right = [self.to_tensor(x, i.dtype) for x, i in zip(data, inputs, strict=True)]
-        new = _combined(self, left, right)
-        data = [np.where(index >= step, y.handle.data, x) for x, y in zip(data, new, strict=True)]
         step *= 2
-    return [self.to_tensor(x, i.dtype) for x, i in zip(data, inputs, strict=True)]
+    return _blocks(self, data, inputs)
 
 
 def _reduce(self: Any, inputs: list[tl.tensor]) -> list[tl.tensor]:
-    """tl.reduce by a tree of neighbours in log2(n) combinations of whole blocks."""
-    shape = inputs[0].handle.data.shape
+    """``tl.reduce`` by a tree of neighbours: log2(n) combinations of whole blocks."""
     data = [item.handle.data for item in inputs]
-    if self.axis is None:
-        data = [x.reshape(-1) for x in data]
-    data = [np.moveaxis(x, self.axis or 0, 0) for x in data]
+    kept = np.array(data[0].shape)
+    kept[slice(None) if self.axis is None else self.axis] = 1
+    data = [x.reshape(-1) if self.axis is None else np.moveaxis(x, self.axis, 0) for x in data]
     while len(data[0]) > 1:
-        left = [self.to_tensor(x[0::2], i.dtype) for x, i in zip(data, inputs, strict=True)]
-        right = [self.to_tensor(x[1::2], i.dtype) for x, i in zip(data, inputs, strict=True)]
+        left = _blocks(self, [x[0::2] for x in data], inputs)
+        right = _blocks(self, [x[1::2] for x in data], inputs)
         data = [item.handle.data for item in _combined(self, left, right)]
-    kept = [1] * len(shape) if self.axis is None else [*shape]
-    if self.axis is not None:
-        kept[self.axis] = 1
     data = [x.reshape(kept) if self.keep_dims else x[0] for x in data]
-    return [self.to_tensor(x, i.dtype) for x, i in zip(data, inputs, strict=True)]
+    return _blocks(self, data, inputs)

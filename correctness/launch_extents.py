@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 
-class OutOfBounds(IndexError):
+class OutOfBounds(IndexError):  # noqa: N818 - a fact about an access, as IndexError's kin
     """A kernel touched bytes that belong to none of its tensor arguments."""
 
 
