@@ -50,4 +50,5 @@ def test_no_claim_or_report_lost_its_figure() -> None:
 
 def test_prose_is_unwrapped() -> None:
     hypothesis = catalogue.proposals()["026"]["hypothesis"]
-    assert "\n" not in hypothesis and hypothesis == hypothesis.strip()
+    assert "\n" not in hypothesis
+    assert hypothesis == hypothesis.strip()

@@ -61,12 +61,17 @@ class Claim:
     reported: tuple[Mapping[str, Any], ...]
     """What was reported of it before anything was measured here."""
 
+    def covers_machine(self, machine: Collection[str]) -> bool:
+        """Whether the claim speaks about this machine, given its kind and its name."""
+        wanted = self.where.get("machine")
+        return wanted is None or any(one in machine for one in _listed(wanted))
+
     def covers(self, *, machine: Collection[str], dtype: str, sizes: str) -> bool:
         """Whether a measurement is one the claim speaks about; ``machine`` is its kind and name."""
         axes = axes_of(sizes)
         for name, wanted in self.where.items():
             if name == "machine":
-                fits = any(one in machine for one in _listed(wanted))
+                fits = self.covers_machine(machine)
             elif name == "task":
                 fits = any(sizes == one or sizes.startswith(f"{one}-") for one in _listed(wanted))
             else:
@@ -87,9 +92,7 @@ class Case:
     file: Path
 
 
-def load_all(
-    folder: Path = FOLDER, *, plugins: Mapping[str, Any] | None = None
-) -> dict[str, Case]:
+def load_all(folder: Path = FOLDER, *, plugins: Mapping[str, Any] | None = None) -> dict[str, Case]:
     """Every claims file by proposal; with ``plugins``, ids that are not among them are refused."""
     cases: dict[str, Case] = {}
     for file in sorted(folder.rglob("*.toml")):
@@ -189,11 +192,11 @@ def _comparison(where: str, table: Mapping[str, Any]) -> tuple[str, dict[str, fl
     if not bounds or not all(_is_number(bound) for bound in bounds.values()):
         raise ValueError(f"{where}: {name} = {table[name]}, want numbers at {', '.join(BOUNDS)}")
     if ("against" in table) != (name in ("ratio", "difference")):
-        wish = "wants" if name in ("ratio", "difference") else "takes no"
-        raise ValueError(f"{where}: {name} {wish} an opponent in `against`")
+        wish = "wants an opponent" if name in ("ratio", "difference") else "takes no opponent"
+        raise ValueError(f"{where}: {name} {wish} in `against`")
     if (over is None) == (name == "slope"):
-        wish = "wants" if name == "slope" else "takes no"
-        raise ValueError(f"{where}: {name} {wish} an axis in `over`")
+        wish = "wants an axis" if name == "slope" else "takes no axis"
+        raise ValueError(f"{where}: {name} {wish} in `over`")
     return name, {key: float(bound) for key, bound in bounds.items()}, over
 
 
@@ -235,11 +238,13 @@ def _refuse_stray_numbers(where: str, table: Mapping[str, Any]) -> None:
     judged = str([value for key, value in table.items() if key not in UNJUDGED])
     stray = sorted(_numbers(table["says"]) - _numbers(judged))
     if stray:
-        raise ValueError(f"{where}: says has the number {stray[0]:g}, which stands in no judged key")
+        raise ValueError(
+            f"{where}: says has the number {stray[0]:g}, which stands in no judged key"
+        )
 
 
 def _refuse_unknown_plugins(case: Case, plugins: Mapping[str, Any]) -> None:
-    for need in case.needs:
+    for need in (need.partition("(")[0] for need in case.needs):
         _refuse_unknown(_shown(case.file), [need], plugins, "plugin")
         op = plugins[need].op
         if op is not None and not (ROOT / "correctness" / "ops" / f"{op}.py").is_file():

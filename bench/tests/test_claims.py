@@ -1,0 +1,136 @@
+"""Claims files: what is known is read, what is not is refused in one line that says what is wished."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.verdict import claims
+
+GOOD = """
+proposal = "026"
+title    = "Cyclic reduction"
+needs    = ["scans.fast", "scans.slow"]
+
+[[claim]]
+id       = "half"
+says     = "At T = 1024 it takes at most half the time."
+metric   = "time"
+against  = "scans.slow"
+ratio    = { at_most = 0.5 }
+where    = { machine = ["cpu", "h200"], dtype = "float32", T = 1024, N = { at_least = 16 } }
+role     = "success"
+source   = "catalogue 026"
+reported = { value = 3.88, unit = "x", setting = "CPU" }
+"""
+
+
+def write(folder: Path, text: str, name: str = "scan/026-cyclic-reduction-ssm-scan.toml") -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_reads_a_good_file(tmp_path: Path) -> None:
+    case = claims.load(write(tmp_path, GOOD))
+    (claim,) = case.claims
+    assert (case.proposal, claim.plugin, claim.against) == ("026", "scans.fast", "scans.slow")
+    assert (claim.comparison, claim.bounds) == ("ratio", {"at_most": 0.5})
+    assert claim.reported[0]["value"] == 3.88
+
+
+def test_scope_is_a_conjunction(tmp_path: Path) -> None:
+    (claim,) = claims.load(write(tmp_path, GOOD)).claims
+
+    def covers(machine: str = "cpu", dtype: str = "float32", sizes: str = "B2-T1024-N32") -> bool:
+        return claim.covers(machine=(machine, "some-name"), dtype=dtype, sizes=sizes)
+
+    assert covers()
+    assert covers(machine="h200")
+    assert not covers(machine="t4")
+    assert not covers(dtype="float64")
+    assert not covers(sizes="B2-T512-N32")
+    assert not covers(sizes="B2-T1024-N8")
+    assert not covers(sizes="B2-T1024")
+
+
+def test_task_is_met_by_its_settings_only(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        'machine = ["cpu", "h200"], dtype = "float32", T = 1024, N = { at_least = 16 }',
+        'task = "mqar"',
+    ).replace("At T = 1024 it", "It")
+    (claim,) = claims.load(write(tmp_path, text)).claims
+    task = {"machine": ("cpu",), "dtype": "float32"}
+    assert claim.covers(sizes="mqar-T64", **task)
+    assert claim.covers(sizes="mqar", **task)
+    assert not claim.covers(sizes="mqar_long-T64", **task)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("role ", "rule ", "unknown key 'rule'; near names: role"),
+        ('metric   = "time"', 'metric   = "tine"', "unknown metric 'tine'; near names: time"),
+        ('"026"', '"999"', "proposal '999' is not in the catalogue"),
+        ('"026"', '"025"', "proposal 025 belongs in scan/025-nystrom"),
+        ('"float32"', '"float23"', "unknown dtype 'float23'; near names: float32"),
+        ('"h200"', '"h20"', "unknown machine 'h20'; near names: h200"),
+        ("at_most", "atmost", "unknown bound of ratio 'atmost'; near names: at_most"),
+        ("0.5", '"0.5"', "want numbers at at_most"),
+        ("ratio    =", "value    =", "value takes no opponent"),
+        ('against  = "scans.slow"', "", "ratio wants an opponent"),
+        ('against  = "scans.slow"', 'against = "scans.slo"', "not among needs; near names: scans"),
+        ("at most half", "0.5 times", None),
+        ("at most half", "2 times less than", "says has the number 2, which stands in no judged"),
+        ("at most half", "3.88 times less than", "says has the number 3.88"),
+        ("T = 1024, N =", "t = 1024, N =", "unknown key of where 't'"),
+        ('"success"', '"succes"', "unknown role 'succes'; near names: success"),
+        ("source   =", "# source =", "source is missing"),
+        ("[[claim]]", "[claim]", "claim = "),
+        ('= "half"', '= "half', "not TOML"),
+        ("value = 3.88", "valeu = 3.88", "unknown key of reported 'valeu'; near names: value"),
+        ("T = 1024, N", "T = 1024.5, N", "want whole numbers"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(
+    tmp_path: Path, old: str, new: str, says: str | None
+) -> None:
+    assert old in GOOD
+    file = write(tmp_path, GOOD.replace(old, new, 1))
+    if says is None:
+        claims.load(file)
+        return
+    with pytest.raises(ValueError, match="026-cyclic") as caught:
+        claims.load(file)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_slope_wants_an_axis(tmp_path: Path) -> None:
+    slope = GOOD.replace("ratio    = { at_most = 0.5 }", "slope = { at_most = 1.2 }")
+    slope = slope.replace('against  = "scans.slow"', "")
+    with pytest.raises(ValueError, match="slope wants an axis in `over`"):
+        claims.load(write(tmp_path, slope))
+    named = slope.replace("at_most = 1.2", 'at_most = 1.2, over = "T"')
+    assert claims.load(write(tmp_path, named)).claims[0].over == "T"
+
+
+def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = GOOD + GOOD[GOOD.index("[[claim]]") :]
+    with pytest.raises(ValueError, match="two claims are called 'half'"):
+        claims.load(write(tmp_path, twice))
+
+
+def test_unknown_plugin_is_refused_with_near_names(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    with pytest.raises(
+        ValueError, match=r"unknown plugin 'scans\.fast'; near names: scans\.faster"
+    ):
+        claims.load_all(tmp_path, plugins={"scans.faster": None})
+
+
+def test_every_claim_of_the_first_proposals_is_there() -> None:
+    cases = claims.load_all()
+    assert {"002", "009", "026", "060"} <= set(cases)
+    for case in cases.values():
+        assert any(claim.role == "success" for claim in case.claims), case.file
