@@ -1,0 +1,87 @@
+"""What seeds prove: a success rate, a difference of two mixers, and whether the controls behaved.
+
+Scores of trained models are bimodal, so no mean and no standard deviation: a rate has the exact
+binomial interval of Clopper and Pearson (Biometrika 26(4), 1934), a difference is taken seed by seed,
+since a seed gives both mixers the same sequences.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from suites.tasks import Task
+
+from .noise import CONFIDENCE, Interval, median_interval
+from .training import Run
+
+QUORUM = 2 / 3
+"""Share of its seeds that a control must solve; one that must fail may solve none."""
+
+
+def success_rate(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Clopper-Pearson interval of a rate: covers it at least ``confidence`` of the time."""
+    from scipy.stats import beta
+
+    if not 0 <= successes <= trials or not trials:
+        raise ValueError(f"{successes} of {trials}, want between 0 and a positive number of trials")
+    tail = (1 - confidence) / 2
+    failures = trials - successes
+    low = float(beta.ppf(tail, successes, failures + 1)) if successes else 0.0
+    high = float(beta.ppf(1 - tail, successes + 1, failures)) if failures else 1.0
+    return Interval(low, high)
+
+
+def median_accuracy(runs: Sequence[Run], confidence: float = CONFIDENCE) -> Interval:
+    """Interval of the median accuracy over seeds, within 0 and 1; too few seeds say nothing."""
+    low, high = median_interval([run.accuracy for run in runs], confidence)
+    return Interval(max(low, 0.0), min(high, 1.0))
+
+
+def paired_difference(
+    a: Sequence[Run], b: Sequence[Run], confidence: float = CONFIDENCE
+) -> Interval:
+    """Interval of the median over seeds of ``a``'s accuracy minus ``b``'s on the same seed."""
+    if [run.seed for run in a] != [run.seed for run in b]:
+        raise ValueError(f"seeds {[r.seed for r in a]} against {[r.seed for r in b]}, want the same")
+    gains = [x.accuracy - y.accuracy for x, y in zip(a, b, strict=True)]
+    low, high = median_interval(gains, confidence)
+    return Interval(max(low, -1.0), min(high, 1.0))
+
+
+def controls(task: Task, runs: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """``ok``, or what is wrong, for each mixer that must pass or must fail this task.
+
+    Anything but ``ok`` makes the task's scores evidence of nothing: its verdicts are DEBUG.
+    """
+    outcomes = {}
+    for mixer in task.must_pass:
+        outcomes[mixer] = _passes(runs.get(mixer, ()))
+    for mixer in task.must_fail:
+        outcomes[mixer] = _fails(runs.get(mixer, ()))
+    return outcomes
+
+
+def _passes(runs: Sequence[Run]) -> str:
+    solved = sum(run.solved for run in runs)
+    if not runs:
+        return "not run"
+    if solved >= QUORUM * len(runs):
+        return "ok"
+    worst = ", ".join(sorted({run.outcome for run in runs}))
+    return f"must pass, solved {solved} of {len(runs)} seeds (outcomes: {worst})"
+
+
+def _fails(runs: Sequence[Run]) -> str:
+    above = sum(not run.failed for run in runs)
+    if not runs:
+        return "not run"
+    return f"must fail, above the floor on {above} of {len(runs)} seeds" if above else "ok"
+
+
+def unequal(runs: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """What of these mixers' models is not equal, so that a reader sees it beside the scores."""
+    first = {mixer: each[0] for mixer, each in runs.items() if each}
+    found = {}
+    for what, unit in (("parameters", "numbers"), ("state_size", "elements")):
+        sizes = {mixer: getattr(run, what) for mixer, run in first.items()}
+        if len(set(sizes.values())) > 1:
+            found[what] = ", ".join(f"{mixer} {size} {unit}" for mixer, size in sizes.items())
+    return found

@@ -1,0 +1,327 @@
+"""Train a mixer on a task: one small model, one schedule, one budget in tokens for all of them.
+
+The model is an embedding, blocks of
+
+    x = x + mixer(conv(norm(x))),   x = x + mlp(norm(x)),
+
+and a head; the width of the MLP is cut so that every mixer's model has the task's number of
+parameters. Seed i fixes the initial weights and every sequence, whatever the mixer, so that runs of
+two mixers are paired by seed. On one machine a run repeats to the bit.
+"""
+
+import ast
+import math
+import multiprocessing
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from impl.registry import load, lookup
+from suites.tasks import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+CHECKS = 20
+"""Times a run is examined on its way."""
+CHECKED, SCORED = 128, 512
+"""Sequences of one examination and of the score."""
+SOLVED, FAILED = 0.9, 0.2
+"""Normalised accuracy from which a run has solved its task, and up to which it has failed."""
+WARM_UP, DECAY = 0.05, 0.2
+"""Shares of the budget in which the learning rate rises and falls, linearly; constant between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run: one mixer, one task, one seed, one learning rate."""
+
+    mixer: str
+    """Id with the knobs that differ from the defaults, ``mixers.deltanet(beta=2)``."""
+    task: str
+    seed: int
+    rate: float
+    tokens: int
+    """Budget in training tokens; a diverged run stopped before it."""
+    accuracy: float
+    """On sequences of the scored length; a diverged run has the floor's."""
+    accuracy_trained: float
+    """On sequences of the trained length."""
+    normalised: float
+    """``accuracy`` with the floor at 0."""
+    tokens_to_threshold: int | None
+    """Tokens after which the trained length was first solved, as far as examined; None is never."""
+    outcome: str
+    """``ok``, ``diverged`` (a loss that is no number) or ``flat`` (no better than a blind guess)."""
+    losses: tuple[tuple[int, float], ...]
+    """Tokens seen, and the mean loss in nat since the examination before."""
+    accuracies: tuple[tuple[int, float], ...]
+    """Tokens seen, and the accuracy at the trained length."""
+    parameters: int
+    """Trained numbers outside the embedding and the head."""
+    state_size: int
+    """Elements that all layers keep of a sequence of the scored length."""
+    seconds: float
+    """Of the processor; information, never a score."""
+    device: str
+
+    @property
+    def solved(self) -> bool:
+        """Whether the scored length is solved."""
+        return self.normalised >= SOLVED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run stands at the floor."""
+        return self.normalised <= FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run to do: the arguments of ``train``."""
+
+    mixer: str
+    task: Task
+    seed: int
+    rate: float
+    tokens: int | None = None
+    device: str = "cpu"
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int = 2,
+    progress: Callable[[int, int, Run], None] | None = None,
+) -> list[Run]:
+    """Train every job, ``workers`` at a time in processes of one thread; runs in the jobs' order.
+
+    ``progress`` is told the jobs done, their number, and the run that has just ended.
+    """
+    # fresh interpreters: a forked one inherits torch's threads in an unknown state
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+    try:
+        futures = {pool.submit(_train_job, job): number for number, job in enumerate(jobs)}
+        runs: dict[int, Run] = {}
+        for future in as_completed(futures):
+            runs[futures[future]] = future.result()
+            if progress:
+                progress(len(runs), len(jobs), future.result())
+        return [runs[number] for number in range(len(jobs))]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _train_job(job: Job) -> Run:
+    return train(
+        job.mixer,
+        job.task,
+        seed=job.seed,
+        rate=job.rate,
+        tokens=job.tokens,
+        device=job.device,
+    )
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def contestant(spec: str) -> tuple[str, dict[str, Any]]:
+    """``mixers.deltanet(beta=2)`` as its id and knobs. ValueError for what no mixer has."""
+    match = re.fullmatch(r"([^()]+?)(?:\((.*)\))?", spec)
+    if match is None:
+        raise ValueError(f"mixer {spec!r}, want something like mixers.deltanet(beta=2)")
+    plugin = lookup(match[1])
+    if plugin.kind != "mixer":
+        raise ValueError(f"{plugin.id} is no mixer: it computes the op {plugin.op}")
+    knobs: dict[str, Any] = {}
+    for item in filter(None, (match[2] or "").split(",")):
+        name, _, text = (part.strip() for part in item.partition("="))
+        value = _literal(text)
+        if value not in plugin.knobs.get(name, ()):
+            wanted = plugin.knobs.get(name) or f"one of the knobs {', '.join(plugin.knobs)}"
+            raise ValueError(f"{spec}: {name}={text}, want {wanted}")
+        knobs[name] = value
+    return plugin.id, knobs
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def train(
+    mixer: str,
+    task: Task,
+    *,
+    seed: int,
+    rate: float,
+    tokens: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, float], None] | None = None,
+) -> Run:
+    """Train a fresh model for ``tokens`` (the task's budget) at learning rate ``rate`` and score it.
+
+    ``progress`` is told the tokens seen and the loss at each examination.
+    """
+    import torch
+
+    started = time.process_time()
+    budget = tokens or task.tokens
+    network = build(mixer, task, seed=seed, device=device)
+    optimizer = _optimizer(network, rate)
+    steps = max(1, budget // (task.batch * task.length))
+    stream, checks = task.stream("train", seed), task.stream("check", seed)
+    losses: list[tuple[int, float]] = []
+    accuracies: list[tuple[int, float]] = []
+    since: list[float] = []
+    for step in range(1, steps + 1):
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = rate * schedule(
+            step, steps
+        )
+        since.append(_descend(network, optimizer, task, stream, device))
+        if not math.isfinite(since[-1]):
+            break
+        if step * CHECKS // steps > (step - 1) * CHECKS // steps:
+            seen = step * task.batch * task.length
+            losses.append((seen, sum(since) / len(since)))
+            found = accuracy(network, task, checks, count=CHECKED, length=task.length)
+            accuracies.append((seen, found))
+            since.clear()
+            if progress:
+                progress(*losses[-1])
+    diverged = bool(since) and not math.isfinite(since[-1])
+    test = task.stream("test", seed)
+    score, trained = (
+        task.floor if diverged else accuracy(network, task, test, count=SCORED, length=length)
+        for length in (task.test_length, task.length)
+    )
+    return Run(
+        mixer=mixer,
+        task=task.name,
+        seed=seed,
+        rate=rate,
+        tokens=budget,
+        accuracy=score,
+        accuracy_trained=trained,
+        normalised=task.normalised(score),
+        tokens_to_threshold=next(
+            (seen for seen, found in accuracies if task.normalised(found) >= SOLVED), None
+        ),
+        outcome="diverged" if diverged else "flat" if _flat(losses, task) else "ok",
+        losses=tuple(losses),
+        accuracies=tuple(accuracies),
+        parameters=_trunk(network),
+        state_size=sum(layer.state_size(task.test_length) for layer in network.mixers),  # pyright: ignore
+        seconds=time.process_time() - started,
+        device=device if device == "cpu" else torch.cuda.get_device_name(device),
+    )
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the learning rate at ``step`` of 1 ... ``steps``."""
+    rise, fall = step / max(1.0, WARM_UP * steps), (steps - step + 1) / max(1.0, DECAY * steps)
+    return min(1.0, rise, fall)
+
+
+def accuracy(
+    network: "nn.Module", task: Task, stream: "torch.Generator", *, count: int, length: int
+) -> float:
+    """Share of the scored positions of ``count`` fresh sequences that are answered right."""
+    import torch
+
+    device = next(network.parameters()).device
+    right = asked = 0
+    with torch.no_grad():
+        for start in range(0, count, task.batch):
+            batch = task.draw(stream, min(task.batch, count - start), length)
+            scored = batch.scored.to(device)
+            answers = network(batch.tokens.to(device), scored).argmax(-1)
+            right += int((answers == batch.labels.to(device)[scored]).sum())
+            asked += int(scored.sum())
+    return right / asked
+
+
+def build(mixer: str, task: Task, *, seed: int, device: str = "cpu") -> "nn.Module":
+    """The task's model around ``mixer``, with the weights of ``seed`` and the task's parameters."""
+    import torch
+
+    plugin, knobs = contestant(mixer)
+    make = load(plugin).run
+    assert make is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.stream("model", seed).initial_seed())
+        bare = _trunk(_network(task, make, knobs, hidden=1))
+        one = _trunk(_network(task, make, knobs, hidden=2)) - bare
+        hidden = max(1, 1 + round((task.parameters - bare) / one))
+        torch.manual_seed(task.stream("model", seed).initial_seed())
+        return _network(task, make, knobs, hidden=hidden).to(device)
+
+
+def _network(
+    task: Task, make: Callable[..., "nn.Module"], knobs: Mapping[str, Any], *, hidden: int
+) -> "nn.Module":
+    from .network import Network
+
+    return Network(
+        [make(task.width, **knobs) for _ in range(task.layers)],
+        vocabulary=task.vocabulary,
+        classes=task.classes,
+        width=task.width,
+        hidden=hidden,
+    )
+
+
+def _trunk(network: "nn.Module") -> int:
+    """Trained numbers outside the embedding and the head."""
+    ends = {"embedding", "head"}
+    return sum(
+        p.numel() for name, p in network.named_parameters() if name.split(".")[0] not in ends
+    )
+
+
+def _optimizer(network: "nn.Module", rate: float) -> "torch.optim.Optimizer":
+    import torch
+
+    matrices = [p for p in network.parameters() if p.ndim >= 2]
+    vectors = [p for p in network.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
+
+
+def _descend(
+    network: "nn.Module",
+    optimizer: "torch.optim.Optimizer",
+    task: Task,
+    stream: "torch.Generator",
+    device: str,
+) -> float:
+    """One step on fresh sequences; the loss before it, in nat."""
+    import torch
+    from torch.nn import functional
+
+    batch = task.draw(stream, task.batch, task.length)
+    learned = batch.learned.to(device)
+    logits = network(batch.tokens.to(device), learned)
+    loss = functional.cross_entropy(logits, batch.labels.to(device)[learned])
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def _flat(losses: Sequence[tuple[int, float]], task: Task) -> bool:
+    """Whether the losses at the end still reach a blind guess among all classes."""
+    last = [loss for _, loss in losses[-CHECKS // 4 :]]
+    return bool(last) and max(last) >= math.log(task.classes)

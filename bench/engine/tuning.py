@@ -1,0 +1,145 @@
+"""Learning rates: swept once on seeds of their own, committed, then frozen.
+
+Every mixer gets the same grid, the same two tuning seeds and half the budget, so that no idea wins
+by more trials, and no score is the best of a sweep. Kept is the rate with the earliest median
+threshold, among equals the highest median accuracy at the trained length, then the smaller rate.
+The whole sweep stays in the file: how wide a mixer's window of rates is says something about it.
+
+    python -m bench.engine.tuning mqar-T32 mixers.softmax 'mixers.deltanet(beta=2)'
+"""
+
+import argparse
+import math
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suites.tasks import Task, find
+
+from .noise import median
+from .suite import TREE
+from .training import Job, Run, contestant, run_jobs
+
+GRID = (1e-3, 3e-3, 1e-2, 3e-2)
+SEEDS = (100, 101)
+"""Seeds that choose a rate and never score."""
+SHARE = 0.5
+"""Of the task's budget, spent on each tuning run."""
+FILE = TREE / "suites" / "tasks" / "learning_rates.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One rate of a sweep: a figure for each tuning seed."""
+
+    rate: float
+    accuracies: tuple[float, ...]
+    """At the trained length; that of a diverged run is the floor."""
+    thresholds: tuple[float, ...]
+    """Tokens until the trained length was solved, infinite when it never was."""
+
+
+def learning_rate(mixer: str, task: Task, file: Path = FILE) -> float:
+    """The committed learning rate. ValueError says how to find one."""
+    table = read(file).get(task.name, {})
+    if mixer not in table:
+        raise ValueError(
+            f"no learning rate for {mixer} on {task.name}; to find one: "
+            f"python -m bench.engine.tuning {task.name} '{mixer}'"
+        )
+    return float(table[mixer]["rate"])
+
+
+def read(file: Path = FILE) -> dict[str, dict[str, Any]]:
+    """Committed sweeps by task and mixer."""
+    return tomllib.loads(file.read_text()) if file.exists() else {}
+
+
+def sweep(task: Task, mixers: Sequence[str], *, workers: int = 2) -> dict[str, list[Trial]]:
+    """Every rate of the grid on every tuning seed, for each of ``mixers``."""
+    jobs = [
+        Job(mixer=mixer, task=task, seed=seed, rate=rate, tokens=int(SHARE * task.tokens))
+        for mixer in mixers
+        for rate in GRID
+        for seed in SEEDS
+    ]
+    runs = run_jobs(jobs, workers=workers, progress=_report)
+    return {mixer: [_trial(rate, mixer, runs) for rate in GRID] for mixer in mixers}
+
+
+def choose(trials: Sequence[Trial]) -> Trial:
+    """The trial to keep: earliest median threshold, then highest median accuracy, then rate."""
+    return min(trials, key=lambda t: (median(t.thresholds), -median(t.accuracies), t.rate))
+
+
+def write(task: Task, sweeps: Mapping[str, Sequence[Trial]], file: Path = FILE) -> None:
+    """Put the sweeps into the file, sorted, beside those of other tasks and mixers."""
+    tables = read(file)
+    for mixer, trials in sweeps.items():
+        tables.setdefault(task.name, {})[mixer] = {
+            "rate": choose(trials).rate,
+            "sweep": [_row(trial) for trial in trials],
+        }
+    lines = ["# Written by bench/engine/tuning.py; a sweep is half a budget on two tuning seeds."]
+    for name, mixers in sorted(tables.items()):
+        for mixer, table in sorted(mixers.items()):
+            lines += ["", f'[{name}."{mixer}"]', f"rate = {table['rate']}", "sweep = ["]
+            lines += [f"    {_inline(row)}," for row in table["sweep"]] + ["]"]
+    file.write_text("\n".join(lines) + "\n")
+
+
+def _trial(rate: float, mixer: str, runs: Sequence[Run]) -> Trial:
+    mine = [run for run in runs if run.mixer == mixer and run.rate == rate]
+    return Trial(
+        rate=rate,
+        accuracies=tuple(run.accuracy_trained for run in mine),
+        thresholds=tuple(
+            math.inf if run.tokens_to_threshold is None else run.tokens_to_threshold for run in mine
+        ),
+    )
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    return {
+        "rate": trial.rate,
+        "accuracies": [round(accuracy, 4) for accuracy in trial.accuracies],
+        "thresholds": ["never" if math.isinf(t) else int(t) for t in trial.thresholds],
+    }
+
+
+def _inline(row: Mapping[str, Any]) -> str:
+    values = (f"{key} = {str(value).replace(chr(39), chr(34))}" for key, value in row.items())
+    return "{ " + ", ".join(values) + " }"
+
+
+def _report(done: int, total: int, run: Run) -> None:
+    print(
+        f"[{done}/{total}] {run.task} {run.mixer} rate {run.rate:g} seed {run.seed}: "
+        f"accuracy {run.accuracy_trained:.3f} at the trained length, {run.outcome}, "
+        f"{run.seconds:.1f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Sweep the named mixers on the named task and commit the rates to the file."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("task")
+    parser.add_argument("mixers", nargs="+")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    try:
+        task = find(given.task)
+        for mixer in given.mixers:
+            contestant(mixer)
+    except ValueError as error:
+        parser.error(str(error))
+    write(task, sweep(task, given.mixers, workers=given.workers))
+
+
+if __name__ == "__main__":
+    main()

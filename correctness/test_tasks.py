@@ -1,0 +1,127 @@
+"""Every task asks what it says: labels by a slow oracle, disjoint streams, the floor scored."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from suites.tasks import Batch, Task, find, settings
+from suites.tasks.word_problem import GENERATORS, PERMUTATIONS
+
+TASKS = list(settings().values())
+COUNT = 64
+
+
+def recall(tokens: list[int], task: Task) -> list[int | None]:
+    """The value last seen behind each key that is asked again."""
+    keys = range(1, 1 + task.classes)
+    known: dict[int, int] = {}
+    answers: list[int | None] = [None] * len(tokens)
+    for t, token in enumerate(tokens):
+        if token in known:
+            answers[t] = known[token]
+        elif token in keys:
+            known[token] = tokens[t + 1] - 1 - task.classes
+    return answers
+
+
+def copied(tokens: list[int], task: Task) -> list[int | None]:
+    """The symbols in the order they were met, one for each marker."""
+    met = [token for token in tokens if token < task.classes]
+    return [met.pop(0) if token == task.classes + 1 else None for token in tokens]
+
+
+def product(tokens: list[int], task: Task) -> list[int | None]:
+    """Where five things stand after each swap, moved by hand."""
+    things = list(range(5))
+    answers: list[int | None] = [None]
+    for token in tokens[1:]:
+        move = PERMUTATIONS[GENERATORS[token]]
+        things = [move[place] for place in things]
+        answers.append(PERMUTATIONS.index(tuple(things)))
+    return answers
+
+
+ORACLES = {"mqar": recall, "selective_copying": copied, "word_problem": product}
+
+
+def drawn(task: Task, split: str, seed: int, count: int = COUNT, length: int = 0) -> Batch:
+    return task.draw(task.stream(split, seed), count, length or task.length)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_labels_are_the_oracles(task: Task) -> None:
+    oracle = ORACLES[task.name.partition("-")[0]]
+    for length in (task.length, task.test_length):
+        batch = drawn(task, "test", 0, length=length)
+        assert batch.tokens.shape == batch.labels.shape == (COUNT, length)
+        for tokens, labels, learned in zip(
+            batch.tokens.tolist(), batch.labels.tolist(), batch.learned.tolist(), strict=True
+        ):
+            wanted = oracle(tokens, task)
+            assert [answer is not None for answer in wanted] == learned
+            assert [answer or 0 for answer in wanted] == labels
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_sizes_are_as_declared(task: Task) -> None:
+    batch = drawn(task, "train", 0, count=512)
+    assert 0 <= int(batch.tokens.min()) and int(batch.tokens.max()) == task.vocabulary - 1
+    asked = batch.labels[batch.learned]
+    assert int(asked.min()) == 0 and int(asked.max()) == task.classes - 1
+    assert not (batch.scored & ~batch.learned).any()
+    assert batch.scored.any(1).all()
+    assert task.test_length > task.length
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_seed_repeats_and_streams_are_disjoint(task: Task) -> None:
+    assert torch.equal(drawn(task, "train", 0).tokens, drawn(task, "train", 0).tokens)
+    seen: set[tuple[int, ...]] = set()
+    streams = list(itertools.product(("train", "check", "test"), (0, 1, 100)))
+    for split, seed in streams:
+        seen |= {tuple(row) for row in drawn(task, split, seed).tokens.tolist()}
+    assert len(seen) == COUNT * len(streams)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_floor_is_the_best_strategys(task: Task) -> None:
+    count = 4096
+    batch = drawn(task, "test", 0, count=count, length=task.test_length)
+    reached = {}
+    for name, answer in task.strategies.items():
+        right = (answer(batch, task.stream("model", 0)) == batch.labels) & batch.scored
+        # one figure a sequence: answers within a sequence are not independent
+        share = right.sum(1) / batch.scored.sum(1)
+        error = share.std().item() / math.sqrt(count)
+        assert share.mean().item() <= task.floor + 3 * error, name
+        reached[name] = share.mean().item() >= task.floor - 3 * error
+    assert any(reached.values())
+
+
+def test_questions_crowd_behind_the_pairs() -> None:
+    task = find("mqar-T32")
+    batch = drawn(task, "test", 0, count=4096, length=task.test_length)
+    first, rest = batch.scored[:, 8].float().mean(), batch.scored[:, -2].float().mean()
+    assert first > 5 * rest > 0
+
+
+def test_swaps_generate_all_permutations() -> None:
+    assert len(GENERATORS) == 11
+    batch = drawn(find("word_problem-T16"), "test", 0, count=4096)
+    assert len(set(batch.labels[batch.scored].tolist())) == len(PERMUTATIONS) == 120
+
+
+def test_unknown_task_names_the_near_ones() -> None:
+    with pytest.raises(ValueError, match="mqar-T32"):
+        find("mqar-T23")
+
+
+@pytest.mark.parametrize(
+    ("task", "length", "wish"),
+    [("mqar-T32", 14, "want at least 16"), ("selective_copying-T24", 6, "want at least 8")],
+)
+def test_too_short_a_sequence_is_refused(task: str, length: int, wish: str) -> None:
+    with pytest.raises(ValueError, match=wish):
+        drawn(find(task), "test", 0, length=length)

@@ -1,0 +1,99 @@
+"""Tasks: what a sequence mixer must learn within a budget of training tokens.
+
+A file holds one kind of task and its settings. A setting is a ``Task``: a generator, the strategies
+that score without solving it, a small model, a budget, and the mixers that must pass and must fail.
+Training draws fresh sequences and never repeats one; scoring draws longer ones from another stream.
+"""
+
+import difflib
+import functools
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Bool, Int
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Sequences and what is asked about them."""
+
+    tokens: "Int[Tensor, 'B T']"
+    labels: "Int[Tensor, 'B T']"
+    """Class to predict at each position; 0 where nothing is asked."""
+    learned: "Bool[Tensor, 'B T']"
+    """Positions that the loss counts."""
+    scored: "Bool[Tensor, 'B T']"
+    """Positions that the accuracy counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One setting of a task, with everything that a score depends on but the mixer."""
+
+    name: str
+    """``mqar-T32``: file name and settings; the ``sizes`` of a measurement."""
+    says: str
+    """What is learned and what is scored, in one sentence."""
+    draw: "Callable[[torch.Generator, int, int], Batch]"
+    """``draw(generator, count, length)``: ``count`` sequences of ``length`` tokens."""
+    strategies: "Mapping[str, Callable[[Batch, torch.Generator], Tensor]]"
+    """Answers that need no learned memory, one class a position; the best of them is the floor."""
+    floor: float
+    """Expected accuracy of the best strategy."""
+    vocabulary: int
+    classes: int
+    length: int
+    """Tokens of a training sequence."""
+    test_length: int
+    """Tokens of a scored sequence."""
+    width: int
+    layers: int
+    parameters: int
+    """Wanted outside the embedding and the head: the MLP is cut so that every mixer's model has them."""
+    batch: int
+    tokens: int
+    """Training budget."""
+    must_pass: tuple[str, ...] = ()
+    """Mixers whose failure says that the task, not the idea, is at fault."""
+    must_fail: tuple[str, ...] = ()
+    """Mixers whose success says the same."""
+
+    def stream(self, split: str, seed: int) -> "torch.Generator":
+        """The generator of one purpose: ``train``, ``check``, ``test``, or weights of the ``model``."""
+        import torch
+
+        digest = hashlib.sha256(f"{self.name}/{split}/{seed}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+    def normalised(self, accuracy: float) -> float:
+        """0 at the floor, 1 at perfect; below 0 for a mixer worse than not learning."""
+        return (accuracy - self.floor) / (1 - self.floor)
+
+
+@functools.cache
+def settings() -> Mapping[str, Task]:
+    """Every task of this folder by name. Imports no torch."""
+    found: dict[str, Task] = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        if file.stem == "__init__":
+            continue
+        for task in importlib.import_module(f"{__name__}.{file.stem}").SETTINGS:
+            if not task.name.startswith(file.stem):
+                raise ValueError(f"{file}: task {task.name!r}, want a name that starts {file.stem}")
+            found[task.name] = task
+    return found
+
+
+def find(name: str) -> Task:
+    """The task called ``name``. ValueError, with near names, when there is none."""
+    if name not in settings():
+        near = difflib.get_close_matches(name, settings(), n=3, cutoff=0.3)
+        raise ValueError(f"no task is called {name!r}; near names: {', '.join(near or settings())}")
+    return settings()[name]
