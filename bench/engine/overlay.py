@@ -1,36 +1,25 @@
-"""asv's side: the ``overlay`` environment, samples always kept; all we know of asv's internals.
+"""asv's side of madbench: the ``overlay`` environment, machines by name, samples always kept.
 
 An overlay is a virtual environment of a few megabytes that sees the packages of the Python running
-asv through one ``.pth`` line, so torch is neither downloaded nor copied for a commit, and ranges,
-``asv continuous`` and interleaved rounds work. Named in ``asv.conf.json`` as a plugin; imports no
-torch.
+asv through one ``.pth`` line. So torch is neither downloaded nor copied for a commit, and ranges,
+``asv continuous`` and interleaved rounds work. Named in ``asv.conf.json`` as a plugin; this module is
+all we know of asv's internals, and imports no torch.
 """
 
 import functools
-import importlib.metadata
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from asv import util
 from asv.console import log
+from asv.machine import Machine, MachineCollection
 from asv.plugins.virtualenv import Virtualenv
 from asv.results import Results
 
-STACK = ("torch", "triton", "numpy", "cupy-cuda13x", "cuda-bench", "fla-core", "mamba-ssm")
-"""Packages whose versions are recorded with every result and become axes of the site."""
-
-
-def stack() -> Mapping[str, str]:
-    """Installed versions of the packages that a figure may depend on."""
-    found: dict[str, str] = {}
-    for package in STACK:
-        try:
-            found[package] = importlib.metadata.version(package).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+from . import machine, runner
 
 
 class Overlay(Virtualenv):
@@ -41,7 +30,7 @@ class Overlay(Virtualenv):
     @property
     def requirements(self) -> dict[str, str]:
         """The software stack, recorded with each result without naming the environment."""
-        return dict(stack())
+        return requirements()
 
     def _setup(self) -> None:
         log.info(f"Creating overlay for {self.name}")
@@ -52,5 +41,35 @@ class Overlay(Virtualenv):
             (packages / "_madbench_overlay.pth").write_text(f"{below}\n")
 
 
+def requirements() -> dict[str, str]:
+    """Versions of what a figure may depend on; asv records the Python itself."""
+    return {name: version for name, version in machine.stack().items() if name != "python"}
+
+
+def facts(device: str) -> dict[str, str]:
+    """This machine as asv stores it; every value is an axis of the site."""
+    found = machine.record(device)
+    return {**found.asv(), "kind": found.kind}
+
+
+def _load(cls: type[Machine], machine_name: str | None = None, **options: Any) -> Machine:
+    """Load a machine that is always known: asv has no question to ask."""
+    here = facts(runner.default_device())
+    name = machine_name or here["machine"]
+    MachineCollection.save(name, {**here, "machine": name}, _path=options.get("_path"))
+    return _asv_load(cls, machine_name=name, **options)
+
+
+def _keep_samples(add_result: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(add_result)
+    def kept(self: Results, *positional: Any, **options: Any) -> None:
+        add_result(self, *positional, **{**options, "record_samples": True})
+
+    return kept
+
+
+_asv_load = Machine.load.__func__
+Machine.load = classmethod(_load)
+Machine.get_unique_machine_name = classmethod(lambda cls: facts(runner.default_device())["machine"])
 # asv keeps samples only under --record-samples, and an interval alone cannot be paired by round
-Results.add_result = functools.partialmethod(Results.add_result, record_samples=True)
+Results.add_result = _keep_samples(Results.add_result)

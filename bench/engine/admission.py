@@ -1,0 +1,115 @@
+"""Who may be measured: the contract's outcome of a plugin, kept under a hash of all it depends on.
+
+Broken beats fast: no figure is taken of a plugin whose contract fails. The contract is slow and its
+answer depends on nothing but files and the software stack, so the answer is kept in the user's cache
+folder and asked for again only when the plugin, what it imports, the contract or the stack changed.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .machine import stack
+
+IMPORTS = re.compile(r"^\s*(?:from|import)\s+(impl(?:\.\w+)*)(?:\s+import\s+\(?([^)#\n]*))?", re.M)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The contract's outcome on one device, the number of failing checks and the first reason."""
+
+    outcome: str
+    failing: int
+    reason: str = ""
+
+    @property
+    def admitted(self) -> bool:
+        """Whether figures may be shown."""
+        return self.outcome == "ok"
+
+
+def admission(plugin_id: str, device: str) -> Admission:
+    """The contract's outcome for a plugin, from the cache when nothing it depends on changed."""
+    from impl.registry import load
+
+    try:
+        plugin = load(plugin_id)
+    except ImportError as error:
+        return Admission("not run", 0, str(error))
+    except Exception as error:  # whatever an import raises is an answer about the plugin
+        return Admission("wrong", 1, f"its import raises {type(error).__name__}: {error}")
+    place = _cache() / f"{_key(plugin.file, plugin_id, device)}.json"
+    try:
+        return Admission(**json.loads(place.read_text()))
+    except (OSError, ValueError, TypeError):
+        found = _ask(plugin_id, device)
+    if found.outcome in ("ok", "wrong"):
+        write_atomically(place, json.dumps(vars(found)))
+    return found
+
+
+def _ask(plugin_id: str, device: str) -> Admission:
+    from correctness.contract import Outcome, check
+
+    report = check(plugin_id, device=device)
+    failing = [each for each in report.checks if each.outcome is Outcome.WRONG]
+    telling = failing or [each for each in report.checks if each.outcome is report.outcome]
+    first = f"{telling[0].name}: {telling[0].reason}" if telling else ""
+    return Admission(str(report.outcome), len(failing), "" if report.outcome == "ok" else first)
+
+
+def _key(file: Path, plugin_id: str, device: str) -> str:
+    import correctness
+    import impl
+
+    exam = sorted(Path(correctness.__path__[0]).rglob("*.py"))
+    exam = [each for each in exam if not each.name.startswith("test_")]
+    code = sorted({*_imported(file, Path(impl.__path__[0]).parent), *exam})
+    digest = hashlib.sha256(repr((plugin_id, device, _hardware(device), stack())).encode())
+    digest.update(platform.python_version().encode())
+    for each in code:
+        digest.update(each.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _imported(file: Path, root: Path) -> Iterator[Path]:
+    """``file`` and every file below ``impl`` that it imports, directly or not."""
+    waiting, seen = [file], {file}
+    while waiting:
+        each = waiting.pop()
+        yield each
+        for module, names in IMPORTS.findall(each.read_text()):
+            below = [f"{module}.{name.strip()}" for name in names.split(",") if name.strip()]
+            for candidate in [module, *below]:
+                path = root.joinpath(*candidate.split(".")).with_suffix(".py")
+                if path.is_file() and path not in seen:
+                    seen.add(path)
+                    waiting.append(path)
+
+
+def _hardware(device: str) -> str:
+    if device == "cpu":
+        return platform.machine()
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "madbench" / "contract"
+
+
+def write_atomically(place: Path, text: str) -> None:
+    """Write a file so that a reader, or a run that is cut off, sees the old one or the new one."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".half-")
+    with os.fdopen(handle, "w") as half:
+        half.write(text)
+    Path(name).replace(place)

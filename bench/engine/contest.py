@@ -1,0 +1,242 @@
+"""One contest, held in this process: admit the contestants, count, compare, then time in rounds.
+
+Every contestant that may not or cannot be measured leaves an outcome with its reason instead of a
+figure. What is deterministic is taken first and alone; the clock runs last, over all that are left,
+interleaved.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from . import clock, figures
+from .admission import admission
+from .metrics import METRICS, Way
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from correctness.case import Case
+
+Say = Callable[[str, str], None]
+"""Told the contestant and the stage before each stage, so that a hang has a name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a contest is about; plain values, so that it can be sent to another process."""
+
+    op: str
+    plugins: tuple[str, ...]
+    sizes: Mapping[str, int]
+    dtype: str
+    device: str
+    metrics: tuple[str, ...]
+    rounds: int = 15
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Samples of one metric of one contestant."""
+
+    plugin: str
+    metric: str
+    samples: tuple[float, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Why a figure is missing: wrong, unsupported or not run, and the reason."""
+
+    plugin: str
+    outcome: str
+    reason: str
+    metric: str = ""
+    """Empty when nothing at all was measured of the contestant."""
+
+
+@dataclass
+class Results:
+    """What a contest leaves; ``began`` (seconds since 1970) names the rounds taken together."""
+
+    began: float = field(default_factory=time.time)
+    figures: list[Figure] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def exact(self, plugin: str, metric: str, value: float) -> None:
+        """Add a figure whose repetition would be the same."""
+        self.figures.append(
+            Figure(plugin=plugin, metric=metric, samples=(value,), low=value, high=value)
+        )
+
+    def missing(self, plugin: str, outcome: str, reason: str, metric: str = "") -> None:
+        """Add the reason why a figure is not there."""
+        self.outcomes.append(Outcome(plugin=plugin, outcome=outcome, reason=reason, metric=metric))
+
+
+def hold(problem: Problem, say: Say) -> Results:
+    """Measure every contestant of the problem. Raises only what is wrong with the problem itself."""
+    results = Results()
+    contestants: dict[str, Case] = {}
+    truth = Truth()
+    for plugin in problem.plugins:
+        case = _admit(problem, plugin, results, say)
+        if case is not None and _answers(case, problem, truth, results, say):
+            contestants[plugin] = case
+    for case in contestants.values():
+        _take(case, problem, results, say)
+    _time(contestants, problem, results, say)
+    return results
+
+
+def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Case | None":
+    import torch
+
+    from correctness.case import Case
+    from correctness.op import find
+    from impl.registry import load
+
+    absent = _absent(plugin_id, problem)
+    if absent:
+        results.missing(plugin_id, "not run", absent)
+        return None
+    say(plugin_id, "contract")
+    found = admission(plugin_id, problem.device)
+    if found.outcome in ("ok", "wrong"):
+        results.exact(plugin_id, "contract", found.failing)
+    if not found.admitted:
+        results.missing(plugin_id, found.outcome, found.reason)
+        return None
+    dtype = getattr(torch, problem.dtype)
+    case = Case(load(plugin_id), find(problem.op), problem.sizes, dtype, problem.device)
+    if reason := case.refusal():
+        results.missing(plugin_id, "unsupported", reason)
+        return None
+    return case
+
+
+def _absent(plugin_id: str, problem: Problem) -> str | None:
+    from impl.registry import lookup
+
+    try:
+        plugin = lookup(plugin_id) if ".py:" not in plugin_id else None
+    except ValueError:
+        return "not part of this commit"
+    if plugin is None:
+        return None
+    if plugin.op != problem.op:
+        return f"computes {plugin.op}, not {problem.op}"
+    return plugin.missing()
+
+
+def _answers(case: "Case", problem: Problem, truth: "Truth", results: Results, say: Say) -> bool:
+    """Run once, at the sizes to be measured, and hold the answer against float64."""
+    import torch
+
+    plugin = case.plugin.id
+    say(plugin, "answer")
+    try:
+        error, wrong = truth.compare(case)
+    except torch.OutOfMemoryError as error:
+        results.missing(plugin, "not run", f"out of GPU bytes: {error}")
+        return False
+    except (ValueError, NotImplementedError) as error:
+        results.missing(plugin, "unsupported", str(error))
+        return False
+    except Exception as error:  # whatever a plugin raises is an answer about the plugin
+        results.missing(plugin, "wrong", f"{type(error).__name__}: {error}")
+        return False
+    if wrong:
+        results.missing(plugin, "wrong", f"at these sizes: {wrong}")
+        return False
+    if "error" in problem.metrics:
+        results.exact(plugin, "error", error)
+    return True
+
+
+class Truth:
+    """The reference's answers to the problem, in float64 and in the dtype, worked out once."""
+
+    def __init__(self) -> None:
+        self._answers: "tuple[Mapping[int, Tensor], ...]" = ()
+
+    def compare(self, case: "Case") -> tuple[float, str]:
+        """Relative root mean square error of the worst output, and what breaks the bound, if any."""
+        import torch
+
+        from correctness.case import compare_all, rms, to
+
+        inputs = case.inputs()
+        got = dict(enumerate(case.run(inputs)))
+        if not self._answers:
+            answers = case.op(**to(inputs, torch.float64)), case.op(**inputs)
+            self._answers = tuple(dict(enumerate(each)) for each in answers)
+        true, plain = self._answers
+        compared = compare_all("output ", got, true, plain, case.dtype)
+        broken = [each for each in compared if not each.excess <= 1]
+        errors = [rms(mine.double() - true[i]) / (rms(true[i]) or 1.0) for i, mine in got.items()]
+        reasons = [f"{each.what} errs {each.error:.3g}, bound {each.bound:.3g}" for each in broken]
+        return max(errors), "; ".join(reasons)
+
+
+def _take(case: "Case", problem: Problem, results: Results, say: Say) -> None:
+    """Every figure that needs no clock; a failure costs that figure only."""
+    ways = {METRICS[name].way for name in problem.metrics}
+    for way, source in figures.SOURCES.items():
+        if way not in ways:
+            continue
+        say(case.plugin.id, source.__name__)
+        try:
+            found = source(case, [name for name in problem.metrics if METRICS[name].way is way])
+        except Exception as error:  # one figure less is no reason to lose the others
+            reason = f"{type(error).__name__}: {error}"
+            results.missing(case.plugin.id, "not run", reason, str(way))
+            continue
+        for metric, value in found.items():
+            if isinstance(value, str):
+                results.missing(case.plugin.id, "not run", value, metric)
+            else:
+                results.exact(case.plugin.id, metric, value)
+
+
+def _time(contestants: Mapping[str, "Case"], problem: Problem, results: Results, say: Say) -> None:
+    wanted = [name for name in problem.metrics if METRICS[name].way is Way.CLOCK]
+    calls: dict[str, Callable[[], object]] = {}
+    for plugin, case in contestants.items() if wanted else ():
+        if case.plugin.backend == "triton" and problem.device == "cpu":
+            reason = "a Triton kernel has no time without a GPU"
+            results.missing(plugin, "not run", reason, "time")
+        else:
+            calls[plugin] = figures.bare(case)
+    if not calls:
+        return
+    say("", "clock")
+    timings = clock.rounds(
+        calls, device=problem.device, rounds=problem.rounds, seconds=problem.seconds
+    )
+    tokens = problem.sizes["B"] * problem.sizes["T"]
+    for plugin, timing in timings.items():
+        if not timing.samples:
+            reason = (
+                f"the machine was busy in all {timing.dropped} rounds (watched: {timing.watch})"
+            )
+            results.missing(plugin, "not run", reason, "time")
+            continue
+        for metric in wanted:
+            results.figures.append(_timed(plugin, metric, timing, tokens))
+
+
+def _timed(plugin: str, metric: str, timing: clock.Timing, tokens: int) -> Figure:
+    """Seconds of a call turned into the metric; a rate swaps the ends of the interval."""
+    change = {
+        "time": lambda s: s * 1e6,
+        "us_per_token": lambda s: s * 1e6 / tokens,
+        "tokens_per_s": lambda s: tokens / s if s else float("inf"),
+    }[metric]
+    low, high = sorted((change(timing.low), change(timing.high)))
+    samples = tuple(change(sample) for sample in timing.samples)
+    return Figure(plugin=plugin, metric=metric, samples=samples, low=low, high=high)

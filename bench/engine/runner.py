@@ -1,0 +1,180 @@
+"""Measuring on this machine: for asv, for one question of the command line, for a whole suite.
+
+A group is one op at one problem: its contestants are measured together, in a process of their own.
+``run_suite`` stores a group as soon as it is measured, skips what is there for this commit, is stopped by its
+budget, and keeps what it has when it is interrupted.
+"""
+
+import contextlib
+import functools
+import os
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import nvml, store, suite
+from .contest import Outcome, Problem
+from .isolation import OutOfTime, hold_apart
+from .metrics import KERNEL, METRICS, Way, find
+from .record import Measurement, dims
+
+Cache = Mapping[tuple[str, str, str, str], tuple[tuple[float, ...], int]]
+"""Plugin, sizes, dtype and metric to the samples and the name of their rounds."""
+Say = Callable[[str, str], None]
+ROUNDS = 15
+
+
+def default_device() -> str:
+    """Where this machine measures: its first GPU, or the CPU; ``MADBENCH_DEVICE`` overrules."""
+    return os.environ.get("MADBENCH_DEVICE") or ("cuda" if nvml.gpu()[0] else "cpu")
+
+
+def measure(
+    plugins: Sequence[str],
+    sizes: str,
+    dtype: str = "float32",
+    metrics: Sequence[str] = KERNEL,
+    *,
+    device: str | None = None,
+    rounds: int = ROUNDS,
+    seconds: float | None = None,
+    say: Say | None = None,
+) -> list[Measurement]:
+    """Measure plugins of one op on one problem, together.
+
+    ValueError says why when the problem is no problem of the op or nothing could be measured.
+    """
+    for metric in metrics:
+        find(metric)
+    problem = Problem(
+        op=_common_op(plugins),
+        plugins=tuple(plugins),
+        sizes=dims(sizes),
+        dtype=dtype,
+        device=device or default_device(),
+        metrics=tuple(metrics),
+        rounds=rounds,
+        seconds=seconds,
+    )
+    results = hold_apart(problem, say)
+    found = [each for each in store.measurements(problem, results) if each.metric in metrics]
+    if not found:
+        raise ValueError("; ".join(f"{each.plugin}: {each.reason}" for each in results.outcomes))
+    return found
+
+
+def cache(contest: suite.Contest) -> Cache:
+    """Hold a contest on all its problems: what asv's ``setup_cache`` keeps for its trackers."""
+    found = {}
+    for problem in problems(contest, default_device()):
+        results = hold_apart(problem)
+        for each in results.figures:
+            key = (each.plugin, store.sizes_name(problem.sizes), problem.dtype, each.metric)
+            found[key] = (each.samples, store.round_name(results))
+    return found
+
+
+def problems(contest: suite.Contest, device: str) -> Iterator[Problem]:
+    """The problems of a contest, each with the metrics that are taken on it."""
+    for sizes in contest.all_sizes:
+        timed, traced = sizes in contest.sizes, sizes in contest.modelled_sizes
+        metrics = [
+            name
+            for name in KERNEL
+            if (traced if METRICS[name].way is Way.TRACE else timed or METRICS[name].exact)
+        ]
+        for dtype in contest.dtypes:
+            yield Problem(
+                op=contest.op,
+                plugins=contest.plugins,
+                sizes=dims(sizes),
+                dtype=dtype,
+                device=device,
+                metrics=tuple(metrics),
+                rounds=ROUNDS,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a run of a suite did."""
+
+    measured: int
+    """Groups measured now."""
+    there: int
+    """Groups that were there for this commit."""
+    left: tuple[str, ...]
+    """Groups the budget did not hold, or that an interrupt left."""
+    outcomes: tuple[Outcome, ...]
+    """Why figures are missing."""
+    seconds: float
+
+
+def run_suite(
+    name: str,
+    budget_s: float | None = None,
+    *,
+    claims_first: bool = False,
+    out: Path | None = None,
+    say: Callable[[str, str, str], None] | None = None,
+) -> Ran:
+    """Measure what a suite lacks for this commit, group by group, within ``budget_s`` seconds.
+
+    ``claims_first`` begins with the ops that claims are about. ``say(group, plugin, stage)`` follows
+    it. Ctrl-C ends the run and keeps every finished group.
+    """
+    began = time.monotonic()
+    deadline = began + budget_s if budget_s is not None else None
+    place = store.Place.here(out)
+    todo = [
+        (contest, problem)
+        for contest in suite.load(name).contests
+        for problem in problems(contest, default_device())
+    ]
+    if claims_first:
+        claimed = _claimed()
+        todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
+    measured, there, outcomes = 0, 0, []
+    while todo:
+        contest, problem = todo[0]
+        if not place.lacking(name, problem):
+            there += 1
+            todo.pop(0)
+            continue
+        group = store.group_name(problem)
+        tell = functools.partial(say, group) if say else None
+        try:
+            results = hold_apart(problem, tell, deadline=deadline)
+        except (KeyboardInterrupt, OutOfTime):
+            break
+        place.add(name, contest, problem, results)
+        outcomes += results.outcomes
+        measured += 1
+        todo.pop(0)
+    return Ran(
+        measured=measured,
+        there=there,
+        left=tuple(store.group_name(problem) for _, problem in todo),
+        outcomes=tuple(outcomes),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _claimed() -> "set[str]":
+    """Plugins that a claims file needs; a broken file is the verdicts' to complain about."""
+    found: set[str] = set()
+    for file in (suite.TREE / "suites" / "claims").glob("*/*.toml"):
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            found.update(tomllib.loads(file.read_text()).get("needs", ()))
+    return found
+
+
+def _common_op(plugins: Sequence[str]) -> str:
+    from impl.registry import load, lookup
+
+    ops = {(load if ".py:" in each else lookup)(each).op for each in plugins}
+    if len(ops) != 1 or None in ops:
+        raise ValueError(f"plugins of {len(ops)} ops ({', '.join(map(str, ops))}), want one op")
+    return str(ops.pop())

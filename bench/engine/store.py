@@ -1,0 +1,218 @@
+"""Writing into asv's result files, as ``asv run`` does, so that every reader finds one store.
+
+Figures of a commit go to ``results/``. While ``impl``, ``correctness`` or ``bench`` differ from the
+commit, figures are nobody's: they go to ``.asv/uncommitted/``, where the verdicts of this checkout
+look too, and asv never does.
+"""
+
+import functools
+import itertools
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import machine
+from .contest import Problem, Results
+from .metrics import KERNEL, METRICS
+from .record import KERNELS, CorruptResults, Measurement, class_name, read
+from .suite import TREE, Contest
+
+if TYPE_CHECKING:
+    from asv.results import Results as Stored
+
+UNCOMMITTED = TREE / ".asv" / "uncommitted"
+CODE = ("impl", "correctness", "bench", "suites")
+
+
+def sizes_name(sizes: Mapping[str, int]) -> str:
+    """``{"B": 1, "T": 64}`` as ``B1-T64``."""
+    return "-".join(f"{axis}{size}" for axis, size in sizes.items())
+
+
+def group_name(problem: Problem) -> str:
+    """``delta_rule B1-T512 float32``."""
+    return f"{problem.op} {sizes_name(problem.sizes)} {problem.dtype}"
+
+
+def round_name(results: Results) -> int:
+    """Milliseconds since 1970 at which the rounds began: the name of what was taken together."""
+    return int(results.began * 1e3)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The commit whose code is measured; ``clean`` when nothing of it is changed on disk."""
+
+    hash: str
+    date: int
+    """Milliseconds since 1970, as asv has it."""
+    clean: bool
+
+
+@functools.cache
+def commit() -> Commit:
+    """HEAD of the tree this file stands in; without git, an unknown commit that is never clean."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(TREE), *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", *CODE)
+        sha, date = git("log", "-1", "--format=%H %ct").split()
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return Commit("0" * 40, 0, clean=False)
+    return Commit(sha, int(date) * 1000, clean=not changed)
+
+
+def measurements(problem: Problem, results: Results) -> Iterator[Measurement]:
+    """What a contest left, as measurements of this machine and commit."""
+    here, at = machine.record(problem.device), commit()
+    admitted = {
+        each.plugin: "wrong" if each.samples[0] else "ok"
+        for each in results.figures
+        if each.metric == "contract"
+    }
+    for figure in results.figures:
+        yield Measurement(
+            plugin=figure.plugin,
+            metric=figure.metric,
+            unit=METRICS[figure.metric].unit,
+            sizes=sizes_name(problem.sizes),
+            dtype=problem.dtype,
+            machine=here.name,
+            kind=here.kind,
+            samples=figure.samples,
+            low=figure.low,
+            high=figure.high,
+            modelled=METRICS[figure.metric].modelled,
+            contract=admitted.get(figure.plugin, "not run"),
+            commit=at.hash,
+            group=f"{at.hash}:{problem.op}:{round_name(results)}",
+            stack=here.stack,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder that figures of this machine and commit are written to."""
+
+    folder: Path
+
+    @classmethod
+    def here(cls, out: Path | None = None) -> "Place":
+        """``out``, or ``results/`` for a clean commit, or the folder for what is not committed."""
+        return cls(out or (TREE / "results" if commit().clean else UNCOMMITTED))
+
+    def file(self, device: str) -> Path:
+        """The file of this machine and commit."""
+        name = f"{commit().hash[:8]}-{_environment()}.json"
+        return self.folder / machine.record(device).name / name
+
+    def lacking(self, suite: str, problem: Problem) -> list[str]:
+        """Contestants of the problem without a single figure here."""
+        file = self.file(problem.device)
+        there: set[str] = set()
+        if file.is_file() and not self._set_aside(file):
+            there = {
+                each.plugin
+                for each in read(file)
+                if each.suite == suite
+                and (each.sizes, each.dtype) == (sizes_name(problem.sizes), problem.dtype)
+            }
+        return [plugin for plugin in problem.plugins if plugin not in there]
+
+    def add(self, suite: str, contest: Contest, problem: Problem, results: Results) -> None:
+        """Write a contest's figures beside those that are there."""
+        from .overlay import facts
+
+        stored = self._open(problem.device)
+        name = class_name(suite, contest.op)
+        grid = list(itertools.product(contest.plugins, contest.all_sizes, contest.dtypes))
+        place = sizes_name(problem.sizes), problem.dtype
+        now = {i for i, (_, *rest) in enumerate(grid) if tuple(rest) == place}
+        axes = (contest.plugins, contest.all_sizes, contest.dtypes)
+        for metric in KERNEL:
+            samples = {f.plugin: f.samples for f in results.figures if f.metric == metric}
+            benchmark = {
+                "name": f"{KERNELS}.{name}.track_{metric}",
+                "version": contest.version,
+                "params": [[repr(value) for value in axis] for axis in axes],
+            }
+            if not samples and benchmark["name"] not in stored.get_all_result_keys():
+                continue
+            row = [list(samples.get(grid[i][0], ())) if i in now else [] for i in range(len(grid))]
+            _add(stored, benchmark, row, round_name(results), now)
+        _save(stored, self.folder, facts(problem.device))
+
+    def _open(self, device: str) -> "Stored":
+        from asv.results import Results as Stored
+
+        from .overlay import facts, requirements
+
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        params = {**facts(device), "python": python, **requirements()}
+        at = commit()
+        stored = Stored(params, requirements(), at.hash, at.date, python, _environment(), {})
+        file = self.file(device)
+        if file.is_file() and not self._set_aside(file):
+            stored.load_data(str(self.folder))
+        return stored
+
+    def _set_aside(self, file: Path) -> bool:
+        """Rename a file that cannot be read, so that nothing of it is lost or overwritten."""
+        try:
+            read(file)
+        except Exception as error:  # any way of being broken
+            kept = file.with_suffix(".json.broken")
+            file.rename(kept)
+            message = f"{file}: not read, {type(error).__name__}: {error}; kept as {kept.name}"
+            warnings.warn(message, CorruptResults, stacklevel=3)
+            return True
+        return False
+
+
+def _environment() -> str:
+    """The name asv gives the overlay environment of this Python."""
+    return f"overlay-py{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _add(
+    stored: "Stored",
+    benchmark: Mapping[str, Any],
+    samples: list[list[float]],
+    number: int,
+    now: set[int],
+) -> None:
+    from asv.runner import BenchmarkResult
+
+    result = BenchmarkResult(
+        result=[float("nan") if not each else each[0] for each in samples],
+        samples=[each or None for each in samples],
+        number=[number if each else None for each in samples],
+        errcode=0,
+        stderr="",
+        profile=None,
+    )
+    stored.add_result(benchmark, result, record_samples=True, selected_idx=now)
+
+
+def _save(stored: "Stored", folder: Path, facts: Mapping[str, str]) -> None:
+    """Write asv's file in one step: a reader, or an interrupt, meets the old one or the new one."""
+    from asv.util import write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".half-") as half:
+        stored.save(half)
+        write_json(str(Path(half) / facts["machine"] / "machine.json"), dict(facts), 1)
+        for written in Path(half).rglob("*.json"):
+            place = folder / written.relative_to(half)
+            place.parent.mkdir(exist_ok=True)
+            written.replace(place)
