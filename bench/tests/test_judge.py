@@ -58,7 +58,7 @@ def measured(plugin: str, figure: float, **changes: object) -> Measurement:
         contract="ok",
         commit="c1",
         group="g1",
-        date="2026-01-01",
+        committed="2026-01-01",
     )
     made = replace(made, **changes)
     return replace(made, modelled=METRICS[made.metric].modelled)
@@ -158,13 +158,13 @@ def test_one_bad_case_refutes() -> None:
 
 def test_broken_contract_beats_every_figure_and_names_itself() -> None:
     broken = measured(
-        "theirs", 1, metric="contract", samples=(3.0,), commit="c2", date="2026-02-01"
+        "theirs", 1, metric="contract", samples=(3.0,), commit="c2", committed="2026-02-01"
     )
     judgement = verdict(*pair(0.4), broken)
     assert judgement.verdict is Verdict.DEBUG
     assert judgement.rule == "contract-broken: theirs on a-cpu at c2"
     assert judgement.claims[0].evidence == ()
-    mended = verdict(*pair(0.4), replace(broken, date="2025-01-01"))
+    mended = verdict(*pair(0.4), replace(broken, committed="2025-01-01"))
     assert mended.verdict is Verdict.PROCEED
 
 
@@ -201,12 +201,12 @@ def test_misbehaving_control_is_debugged_before_anything_is_believed() -> None:
 
 def test_claim_that_stopped_holding_names_the_commit() -> None:
     history = [
-        *pair(0.4, commit="aaaa", date="2026-01-01"),
-        *pair(0.7, commit="bbbb", date="2026-01-02"),
-        *pair(0.8, commit="cccc", date="2026-01-03"),
+        *pair(0.4, commit="aaaa", committed="2026-01-01"),
+        *pair(0.7, commit="bbbb", committed="2026-01-02"),
+        *pair(0.8, commit="cccc", committed="2026-01-03"),
     ]
     assert verdict(*history).rule == "stopped-holding: half-the-time since bbbb"
-    mended = [*history, *pair(0.4, commit="dddd", date="2026-01-04")]
+    mended = [*history, *pair(0.4, commit="dddd", committed="2026-01-04")]
     assert verdict(*mended).verdict is Verdict.PROCEED
 
 
@@ -230,7 +230,7 @@ def histories(draw: st.DrawFn) -> list[Measurement]:
         found += pair(
             draw(ratios),
             commit=commit,
-            date=date,
+            committed=date,
             machine=machine,
             kind=kind,
             sizes=draw(problems),

@@ -51,7 +51,7 @@ class Evidence:
     sizes: str
     dtype: str
     commit: str
-    date: str
+    committed: str
     value: float
     low: float
     high: float
@@ -233,7 +233,8 @@ def _alone(one: Measurement, confidence: float = noise.CONFIDENCE) -> tuple[floa
     """Value and the ends of its interval; a figure that repeats exactly is its own interval."""
     if metrics.METRICS[one.metric].exact:
         return one.value, min(one.samples), max(one.samples)
-    return one.value, *noise.median_interval(one.samples, confidence)
+    low, high = noise.median_interval(one.samples, confidence)
+    return one.value, low, high
 
 
 def _compared(claim: Claim, a: Measurement, b: Measurement) -> tuple[float, float, float]:
@@ -242,10 +243,12 @@ def _compared(claim: Claim, a: Measurement, b: Measurement) -> tuple[float, floa
     if not metrics.METRICS[claim.metric].exact and _same_rounds(a, b):
         if not ratio:
             pairs = [x - y for x, y in zip(a.samples, b.samples, strict=True)]
-            return noise.median(pairs), *noise.median_interval(pairs)
+            low, high = noise.median_interval(pairs)
+            return noise.median(pairs), low, high
         if min(*a.samples, *b.samples) > 0:
             pairs = [x / y for x, y in zip(a.samples, b.samples, strict=True)]
-            return noise.median(pairs), *noise.paired_ratio(a.samples, b.samples)
+            low, high = noise.paired_ratio(a.samples, b.samples)
+            return noise.median(pairs), low, high
     # two intervals, each missed half as often, are both right as often as one
     confidence = 1 - (1 - noise.CONFIDENCE) / 2
     (x, low_a, high_a), (y, low_b, high_b) = _alone(a, confidence), _alone(b, confidence)
@@ -302,7 +305,7 @@ def _evidence(
         sizes=sizes or one.sizes,
         dtype=one.dtype,
         commit=one.commit,
-        date=one.date,
+        committed=one.committed,
         value=value,
         low=low,
         high=high,
@@ -341,7 +344,7 @@ def _newest(cases: Iterable[Evidence]) -> list[Evidence]:
 
 
 def _last_commit(history: Iterable[Evidence | Measurement]) -> str:
-    return max((one.date, one.commit) for one in history)[1]
+    return max((one.committed, one.commit) for one in history)[1]
 
 
 def _sweep(cases: Sequence[Evidence]) -> State:
@@ -365,9 +368,9 @@ def _broken(measured: Iterable[Measurement]) -> str | None:
 
 def _stopped(cases: Sequence[Evidence]) -> str | None:
     """The first commit at which the claim, once confirmed on this machine, was refuted for good."""
-    commits = sorted({(one.date, one.commit) for one in cases})
+    commits = sorted({(one.committed, one.commit) for one in cases})
     states = [
-        _sweep(_newest(one for one in cases if (one.date, one.commit) <= commit))
+        _sweep(_newest(one for one in cases if (one.committed, one.commit) <= commit))
         for commit in commits
     ]
     if State.CONFIRMED not in states or states[-1] is not State.REFUTED:
@@ -418,12 +421,17 @@ def _missing(judged: Iterable[Judged]) -> Iterator[dict[str, Any]]:
     for one in judged:
         if one.claim.role != "success" or one.state in (State.CONFIRMED, State.REFUTED):
             continue
-        named = one.claim.where.get("machine", "any")
+        wanted = one.claim.where.get("machine", ["any"])
+        seen = {name for each in one.evidence for name in (each.kind, each.machine)}
+        named = [wanted] if isinstance(wanted, str) else list(wanted)
         reason = f"fails its contract: {one.broken}" if one.broken else str(one.state)
-        short = [each for each in one.evidence if math.isinf(each.low) or math.isinf(each.high)]
-        if short:
+        if any(math.isinf(each.low) or math.isinf(each.high) for each in one.evidence):
             reason = f"too few samples, want at least {noise.samples_needed()}"
-        yield {"claim": one.claim.id, "machine": named, "reason": reason}
+        yield {
+            "claim": one.claim.id,
+            "machine": [name for name in named if name not in seen] or named,
+            "reason": reason,
+        }
 
 
 def _without_claims(number: str) -> Judgement:
