@@ -74,25 +74,30 @@ def check(
 
 
 def results(plugin: Plugin | str, *, device: str = "cpu") -> Iterator[Result]:
-    """One result a check and problem, then one for every excuse that was not needed."""
+    """What becomes of every check, in the order of the contract."""
     plugin = load(plugin) if isinstance(plugin, str) else plugin
-    if reason := plugin.missing():
-        yield Result("present", Outcome.NOT_RUN, reason=reason)
-        return
     excused = {name.partition("@")[0] for name in plugin.excuses}
     for name in sorted(excused - {each.name for each in CHECKS}):
         yield Result(name, Outcome.WRONG, reason="an excuse for a check that does not exist")
     for each in CHECKS:
-        excuse = plugin.excuse(each.name, device)
-        tried = [attempt(each, case) for case in cases(each, plugin, device)]
-        if excuse is None:
-            yield from tried
-            continue
-        if all(result.outcome is not Outcome.WRONG for result in tried):
-            yield Result(each.name, Outcome.WRONG, reason=f"the excuse is not needed: {excuse}")
-        for result in tried:
-            wrong = result.outcome is Outcome.WRONG
-            yield replace(result, outcome=Outcome.UNSUPPORTED, reason=excuse) if wrong else result
+        yield from results_of(each, plugin, device)
+
+
+def results_of(each: Check, plugin: Plugin, device: str) -> Iterator[Result]:
+    """One result a problem of the check; when its excuse was not needed, one more that says so."""
+    if reason := plugin.missing():
+        yield Result(each.name, Outcome.NOT_RUN, reason=reason)
+        return
+    excuse = plugin.excuse(each.name, device)
+    tried = [attempt(each, case) for case in cases(each, plugin, device)]
+    failed = [result.outcome is Outcome.WRONG for result in tried]
+    if excuse is None:
+        yield from tried
+        return
+    if not any(failed):
+        yield Result(each.name, Outcome.WRONG, reason=f"the excuse is not needed: {excuse}")
+    for result, wrong in zip(tried, failed, strict=True):
+        yield replace(result, outcome=Outcome.UNSUPPORTED, reason=excuse) if wrong else result
 
 
 def cases(each: Check, plugin: Plugin, device: str) -> Iterator[Case]:

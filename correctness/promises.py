@@ -96,7 +96,7 @@ def forward(case: Case) -> list[Comparison]:
     return case.compare(case.run(inputs), inputs)
 
 
-@check_on({F32: (PRIME,)})
+@check_on({F32: (ONE, PRIME)})
 def defaults(case: Case) -> list[Comparison]:
     """Optional inputs left out count as zero."""
     _applies(case.op.optional, "the op has no optional input")
@@ -196,7 +196,7 @@ def complete(case: Case) -> list[Comparison]:
 
 @check_on({F32: (UNEVEN,)})
 def refuses(case: Case) -> list[Comparison]:
-    """What it does not accept, and inputs that do not fit each other, raise an error that says so."""
+    """Sizes beyond its limit, and inputs that do not fit each other, raise; the limit itself runs."""
     inputs = case.inputs()
     for name, axes in case.op.inputs_axes.items():
         if "T" in axes:
@@ -207,6 +207,9 @@ def refuses(case: Case) -> list[Comparison]:
             dims = {**case.dims, name: _beyond(wish, case.dims[name])}
             other = replace(case, dims=dims)
             _must_raise(other, other.inputs(), (ValueError,), f"{name}={dims[name]}")
+            if edge := _edge(wish):
+                largest = replace(case, dims={**case.dims, name: edge})
+                largest.run(largest.inputs())
         elif name == "dtype":
             for dtype in (torch.float64, F16, BF16):
                 if not case.plugin.accepts_value("dtype", dtype_name(dtype)):
@@ -408,11 +411,14 @@ def _must_raise(
 
 
 def _beyond(wish: Any, size: int) -> int:
-    """A size that ``wish`` does not allow."""
-    tried = [size + 1, size * 2 + 1, 3, 1, 511, 513, 4099]
-    if isinstance(wish, Mapping):
-        tried += [wish.get("at_most", size) + 1, max(1, wish.get("at_least", 2) - 1)]
-    return next(each for each in tried if not allows(wish, each))
+    """The nearest size that ``wish`` does not allow."""
+    edge = _edge(wish) or size
+    return next(each for each in itertools.count(edge + 1) if not allows(wish, each))
+
+
+def _edge(wish: Any) -> int | None:
+    """The largest size that ``wish`` allows, if it sets a limit."""
+    return wish.get("at_most") if isinstance(wish, Mapping) else None
 
 
 def _state(case: Case) -> str:
