@@ -1,0 +1,281 @@
+"""The command line: JSON alone on standard output, one line and exit 2 for whatever is bad."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli import main
+from bench.verdict import claims
+from impl import registry
+
+RIGHT = '''
+import torch
+from impl.registry import implements
+
+@implements("linear_recurrence", source="test")
+def mine(a, b, h0=None):
+    """Loop."""
+    {body}
+'''
+ZEROS = RIGHT.format(body="return torch.zeros_like(b)")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    try:
+        status = main(words)
+    except SystemExit as stop:  # argparse's own way out
+        status = int(str(stop.code))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    status, out, err = run(capsys, *words)
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_list_shows_every_plugin_with_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answer(capsys, "list", "--json")
+    assert [row["id"] for row in rows] == list(registry.index())
+    wanted = {"id", "op", "kind", "trick", "proposals", "backend", "needs", "available", "file"}
+    assert all(wanted <= set(row) for row in rows)
+    assert all(row["available"] == (row["reason"] is None) for row in rows)
+    (row,) = [row for row in rows if row["id"] == "scans.cyclic_reduction.matrix"]
+    assert row["proposals"] == ["026"]
+    assert row["file"] == "impl/scans/cyclic_reduction.py"
+
+
+def test_list_of_a_family_is_that_family(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answer(capsys, "list", "scans", "--json")
+    assert rows
+    assert all(row["id"].startswith("scans.") for row in rows)
+
+
+def test_coverage_counts_the_whole_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answer(capsys, "list", "--coverage", "--json")
+    totals = {
+        kind: sum(row["total"] for row in rows if row["kind"] == kind)
+        for kind in ("proposals", "tricks")
+    }
+    assert totals == {"proposals": 62, "tricks": 187}
+    assert sum(row["with_claims"] or 0 for row in rows) == len(claims.load_all())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "key"),
+    [
+        ("026", "proposal", "contradictions"),
+        ("046", "proposal", "title"),
+        ("cyclic-reduction", "trick", "plugins"),
+        ("scans.sequential", "impl", "source"),
+        ("mixers.cosformer", "mixer", "knobs"),
+    ],
+)
+def test_show_finds_each_kind(
+    capsys: pytest.CaptureFixture[str], name: str, kind: str, key: str
+) -> None:
+    found = answer(capsys, "show", name, "--json")
+    assert found["kind"] == kind
+    assert key in found
+    assert run(capsys, "show", name)[0] == 0
+
+
+def test_every_claims_file_names_plugins_that_exist() -> None:
+    assert claims.load_all(plugins=registry.index())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["lisst"], "invalid choice: 'lisst'"),
+        (["list", "scanz"], "no family is called 'scanz'; near names: scans"),
+        (["show", "cyclic-reductio"], "near names: cyclic-reduction"),
+        (["show", "063"], "no proposal, plugin or trick is called '063'"),
+        (["check", "scans.sequentia"], "near names: scans.sequential"),
+        (["check", "nowhere.py:mine"], "no file 'nowhere.py'"),
+        (["judge", "099"], "no proposal is called '099'"),
+        (["judge", "--results", "nowhere"], "no folder 'nowhere'"),
+        (["run", "--suite", "smoke", "--budget", "soon"], "'soon', want seconds above 0"),
+        (["run", "--suite", "smoke", "--budget", "-1"], "'-1', want seconds above 0"),
+        (["run", "--suite", "smke", "--budget", "1"], "no suite is called 'smke'"),
+        (["measure", "scans.sequential", "--sizes", "B1-T8-D4", "--metric", "tme"], "'tme'"),
+        (
+            ["measure", "scans.sequential", "--sizes", "8x4", "--metric", "time"],
+            "sizes '8x4', want",
+        ),
+        (
+            ["measure", "scans.sequential", "--sizes=B1-T8-D4", "--metric=time", "--dtype=fp32"],
+            "no dtype is called 'fp32'",
+        ),
+        (
+            [
+                "measure",
+                "scans.sequential",
+                "--sizes=B1-T8-D4",
+                "--metric=time",
+                "--machine=abacus",
+            ],
+            "machine 'abacus' is not here, want cpu",
+        ),
+        (["export", "--out", "x.xlsx"], "want a name that ends in .csv or .parquet"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.startswith("madbench: ")
+    assert err.count("\n") == 1
+
+
+def test_sizes_of_the_wrong_axes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["measure", "scans.sequential", "--sizes", "B1-T8-N4", "--metric", "error", "--json"]
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert "want B..-T..-D.." in err.splitlines()[-1]
+
+
+def test_measure_answers_with_the_figure_and_its_interval(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["measure", "scans.sequential", "--sizes", "B1-T8-D4", "--metric", "error", "--json"]
+    found = answer(capsys, *words)
+    wanted = ("id", "sizes", "dtype", "machine", "metric", "unit", "value", "interval", "modelled")
+    assert tuple(found) == wanted
+    assert found["interval"] == [found["value"], found["value"]]
+    assert 0 <= found["value"] < 1e-6
+
+
+def test_check_tells_a_wrong_function_outside_the_project(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(ZEROS)
+    status, out, _ = run(capsys, "check", f"{file}:mine", "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert found["outcome"] == "wrong"
+    assert {"name", "outcome", "error", "bound", "sizes", "dtype"} <= set(found["checks"][0])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            ZEROS.replace("import torch", "raise RuntimeError('no luck')", 1),
+            "RuntimeError: no luck",
+        ),
+        (ZEROS + "\ndef broken(:\n", "cannot be read as Python"),
+        (ZEROS.replace('source="test"', ""), "a plugin names its source"),
+    ],
+)
+def test_plugin_that_cannot_be_imported_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, says: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    status, out, err = run(capsys, "check", f"{file}:mine")
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_judge_of_nothing_is_untested_and_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = answer(capsys, "judge", "--results", str(tmp_path), "--json")
+    assert len(found) == 62
+    assert {one["verdict"] for one in found.values()} == {"UNTESTED"}
+    (lack,) = [one for one in found["026"]["missing"] if one["claim"] == "beats-kogge-stone"]
+    assert lack["suite"] == "smoke"
+    assert lack["seconds"] > 0
+    assert "cpu" in lack["machine"]
+    wanted = {"id", "says", "role", "state", "metric", "value", "interval", "machine", "commit"}
+    assert wanted | {"reported"} <= set(found["026"]["claims"][0])
+    assert run(capsys, "judge", "026", "--results", str(tmp_path))[0] == 0
+
+
+def test_corrupt_results_are_named_skipped_and_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "a-cpu" / "0123abcd-overlay.json"
+    file.parent.mkdir()
+    file.write_text('{"half": ')
+    status, out, err = run(capsys, "judge", "026", "--results", str(tmp_path), "--json")
+    assert status == 0
+    assert json.loads(out)["026"]["verdict"] == "UNTESTED"
+    assert "warning: " in err
+    assert str(file) in err
+    assert file.read_text() == '{"half": '
+
+
+def test_bad_claims_file_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "026.toml"
+    file.write_text("proposal = ")
+    monkeypatch.setattr(claims.load_all, "__defaults__", (tmp_path,))
+    for words in (["judge"], ["list"], ["show", "026"]):
+        status, out, err = run(capsys, *words)
+        assert (status, out) == (2, "")
+        assert str(file) in err
+        assert err.count("\n") == 1
+
+
+def test_interrupt_exits_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.engine.machine.doctor", interrupted)
+    assert run(capsys, "doctor")[0] == 130
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "026"], ["list", "--coverage"]])
+def test_listing_imports_no_torch_and_is_quick(words: list[str]) -> None:
+    program = (
+        "import sys, time; from bench.cli import main; status = main(sys.argv[1:]);"
+        "heavy = {'torch', 'triton', 'pandas', 'numpy', 'asv'} & set(sys.modules);"
+        "print(time.process_time(), *heavy, file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    seconds, *heavy = done.stderr.split()
+    assert done.returncode == 0
+    assert heavy == []
+    # of the processor, start of Python included: a busy machine must not fail the test
+    assert float(seconds) < 0.3
+
+
+def test_closed_pipe_is_no_error() -> None:
+    reader = subprocess.Popen(["head", "-c", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "bench", "list", "--json"],
+        stdout=reader.stdin,
+        stderr=subprocess.PIPE,
+    )
+    assert reader.stdin is not None
+    reader.stdin.close()
+    reader.wait()
+    _, err = listing.communicate()
+    assert err == b""
+
+
+def test_doctor_says_what_an_absence_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    rows = answer(capsys, "doctor", "--json")
+    assert time.monotonic() - began < 30
+    assert all(row["consequence"] for row in rows if row["state"] == "missing")
