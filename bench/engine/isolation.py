@@ -96,12 +96,13 @@ def _listen(
 
 
 def _read(stream: IO[bytes], messages: "Queue[Any]") -> None:
-    while True:
-        try:
-            messages.put(pickle.load(stream))
-        except Exception:  # the end of the stream, or half a message of a dying child
-            messages.put(None)
-            return
+    with stream:
+        while True:
+            try:
+                messages.put(pickle.load(stream))
+            except Exception:  # the end of the stream, or half a message of a dying child
+                messages.put(None)
+                return
 
 
 def _death(child: subprocess.Popen[bytes]) -> str:
