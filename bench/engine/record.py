@@ -60,6 +60,9 @@ class Measurement:
     suite: str = ""
     stack: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
+    """When it was measured."""
+    committed: str = ""
+    """When the commit was made: the order of history, also where an older commit is measured later."""
 
     @property
     def value(self) -> float:
@@ -162,6 +165,7 @@ def _measurement(
     else:
         low, high = median_interval(samples)
     started = datetime.datetime.fromtimestamp((cell["started_at"] or 0) / 1e3, datetime.UTC)
+    committed = datetime.datetime.fromtimestamp(data["date"] / 1e3, datetime.UTC)
     # the number is the name of the rounds, see bench/kernels.py
     place = (data["commit_hash"], subject, sizes, dtype, str(cell.get("stats_number")))
     return Measurement(
@@ -182,6 +186,7 @@ def _measurement(
         suite=suite_of(subject),
         stack=data["requirements"],
         date=started.isoformat(timespec="seconds"),
+        committed=committed.isoformat(timespec="seconds"),
     )
 
 
