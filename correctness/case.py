@@ -178,7 +178,7 @@ def probe(like: Tensor, seed: int) -> Tensor:
 @contextlib.contextmanager
 def executing(plugin: Plugin, device: str) -> Iterator[None]:
     """Run a Triton plugin through the interpreter when the device is a CPU."""
-    if plugin.backend == "triton" and device == "cpu":
+    if "triton" in plugin.needs and device == "cpu":
         from correctness.interpreter import interpret
 
         with interpret():
