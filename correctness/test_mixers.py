@@ -105,7 +105,11 @@ def test_every_law_has_a_mutant() -> None:
 
 
 def test_check_reports_nothing_for_a_mixer_that_obeys() -> None:
-    assert check(load("mixers.linear_attention")) == {}
+    assert check(Subject("mixers.linear_attention", LinearAttention)) == {}
+
+
+def test_check_names_the_broken_law() -> None:
+    assert list(check(Subject("ballast", CarriesBallast))) == ["parameters"]
 
 
 @pytest.mark.parametrize(

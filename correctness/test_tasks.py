@@ -67,9 +67,11 @@ def test_labels_are_the_oracles(task: Task) -> None:
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_sizes_are_as_declared(task: Task) -> None:
     batch = drawn(task, "train", 0, count=512)
-    assert 0 <= int(batch.tokens.min()) and int(batch.tokens.max()) == task.vocabulary - 1
+    assert int(batch.tokens.min()) >= 0
+    assert int(batch.tokens.max()) == task.vocabulary - 1
     asked = batch.labels[batch.learned]
-    assert int(asked.min()) == 0 and int(asked.max()) == task.classes - 1
+    assert int(asked.min()) == 0
+    assert int(asked.max()) == task.classes - 1
     assert not (batch.scored & ~batch.learned).any()
     assert batch.scored.any(1).all()
     assert task.test_length > task.length

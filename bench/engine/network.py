@@ -1,11 +1,14 @@
 """The model around a mixer: embedding, blocks of mixer and MLP, head."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+
+from impl.common.mixing import Mixer
 
 TAPS = 4
 """Tokens that the short convolution sees, itself included."""
@@ -45,6 +48,10 @@ class Network(nn.Module):
             x = x + mixer(self.convolutions[layer](self.norms[2 * layer](x)))
             x = x + self.mlps[layer](self.norms[2 * layer + 1](x))
         return self.head(self.norms[-1](x[asked]))
+
+    def state_size(self, length: int) -> int:
+        """Elements that the mixers of all layers keep of a sequence of ``length`` tokens."""
+        return sum(cast("Mixer", mixer).state_size(length) for mixer in self.mixers)
 
 
 class ShortConvolution(nn.Module):

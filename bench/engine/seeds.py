@@ -6,11 +6,13 @@ since a seed gives both mixers the same sequences.
 """
 
 from collections.abc import Mapping, Sequence
-
-from suites.tasks import Task
+from typing import TYPE_CHECKING
 
 from .noise import CONFIDENCE, Interval, median_interval
-from .training import Run
+from .training import FAILED, SOLVED, Run
+
+if TYPE_CHECKING:
+    from suites.tasks import Task
 
 QUORUM = 2 / 3
 """Share of its seeds that a control must solve; one that must fail may solve none."""
@@ -40,40 +42,43 @@ def paired_difference(
 ) -> Interval:
     """Interval of the median over seeds of ``a``'s accuracy minus ``b``'s on the same seed."""
     if [run.seed for run in a] != [run.seed for run in b]:
-        raise ValueError(f"seeds {[r.seed for r in a]} against {[r.seed for r in b]}, want the same")
+        raise ValueError(
+            f"seeds {[r.seed for r in a]} against {[r.seed for r in b]}, want the same"
+        )
     gains = [x.accuracy - y.accuracy for x, y in zip(a, b, strict=True)]
     low, high = median_interval(gains, confidence)
     return Interval(max(low, -1.0), min(high, 1.0))
 
 
-def controls(task: Task, runs: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+def controls(task: "Task", runs: Mapping[str, Sequence[Run]]) -> dict[str, str]:
     """``ok``, or what is wrong, for each mixer that must pass or must fail this task.
 
     Anything but ``ok`` makes the task's scores evidence of nothing: its verdicts are DEBUG.
     """
-    outcomes = {}
-    for mixer in task.must_pass:
-        outcomes[mixer] = _passes(runs.get(mixer, ()))
-    for mixer in task.must_fail:
-        outcomes[mixer] = _fails(runs.get(mixer, ()))
-    return outcomes
+    return judged(task, {mixer: [run.accuracy for run in each] for mixer, each in runs.items()})
 
 
-def _passes(runs: Sequence[Run]) -> str:
-    solved = sum(run.solved for run in runs)
-    if not runs:
+def judged(task: "Task", accuracies: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """``controls`` from accuracies at the scored length, which is all that a result file keeps."""
+    scores = {mixer: [task.normalised(a) for a in each] for mixer, each in accuracies.items()}
+    outcomes = {mixer: _passes(scores.get(mixer, ())) for mixer in task.must_pass}
+    return outcomes | {mixer: _fails(scores.get(mixer, ())) for mixer in task.must_fail}
+
+
+def _passes(scores: Sequence[float]) -> str:
+    solved = sum(score >= SOLVED for score in scores)
+    if not scores:
         return "not run"
-    if solved >= QUORUM * len(runs):
+    if solved >= QUORUM * len(scores):
         return "ok"
-    worst = ", ".join(sorted({run.outcome for run in runs}))
-    return f"must pass, solved {solved} of {len(runs)} seeds (outcomes: {worst})"
+    return f"must pass, solved {solved} of {len(scores)} seeds"
 
 
-def _fails(runs: Sequence[Run]) -> str:
-    above = sum(not run.failed for run in runs)
-    if not runs:
+def _fails(scores: Sequence[float]) -> str:
+    above = sum(score > FAILED for score in scores)
+    if not scores:
         return "not run"
-    return f"must fail, above the floor on {above} of {len(runs)} seeds" if above else "ok"
+    return f"must fail, above the floor on {above} of {len(scores)} seeds" if above else "ok"
 
 
 def unequal(runs: Mapping[str, Sequence[Run]]) -> dict[str, str]:

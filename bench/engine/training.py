@@ -10,21 +10,25 @@ two mixers are paired by seed. On one machine a run repeats to the bit.
 """
 
 import ast
+import dataclasses
 import math
-import multiprocessing
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from impl.registry import load, lookup
-from suites.tasks import Task
+
+from .workers import each_apart
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from suites.tasks import Task
+
+    from .network import Network
 
 CHECKS = 20
 """Times a run is examined on its way."""
@@ -85,7 +89,7 @@ class Job:
     """One run to do: the arguments of ``train``."""
 
     mixer: str
-    task: Task
+    task: "Task"
     seed: int
     rate: float
     tokens: int | None = None
@@ -97,41 +101,23 @@ def run_jobs(
     *,
     workers: int = 2,
     progress: Callable[[int, int, Run], None] | None = None,
-) -> list[Run]:
-    """Train every job, ``workers`` at a time in processes of one thread; runs in the jobs' order.
+) -> list[Run | Exception]:
+    """Train every job, ``workers`` at a time; a run, or what prevented it, in the jobs' order.
 
     ``progress`` is told the jobs done, their number, and the run that has just ended.
     """
-    # fresh interpreters: a forked one inherits torch's threads in an unknown state
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
-    try:
-        futures = {pool.submit(_train_job, job): number for number, job in enumerate(jobs)}
-        runs: dict[int, Run] = {}
-        for future in as_completed(futures):
-            runs[futures[future]] = future.result()
-            if progress:
-                progress(len(runs), len(jobs), future.result())
-        return [runs[number] for number in range(len(jobs))]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    answers: dict[int, Run | Exception] = {}
+    for number, answer in each_apart(train_job, jobs, workers=workers):
+        answers[number] = answer
+        if progress and isinstance(answer, Run):
+            progress(len(answers), len(jobs), answer)
+    return [answers[number] for number in range(len(jobs))]
 
 
-def _train_job(job: Job) -> Run:
-    return train(
-        job.mixer,
-        job.task,
-        seed=job.seed,
-        rate=job.rate,
-        tokens=job.tokens,
-        device=job.device,
-    )
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+def train_job(job: Job) -> Run:
+    """``train`` with the arguments of ``job``."""
+    words = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    return train(words.pop("mixer"), words.pop("task"), **words)
 
 
 def contestant(spec: str) -> tuple[str, dict[str, Any]]:
@@ -150,7 +136,15 @@ def contestant(spec: str) -> tuple[str, dict[str, Any]]:
             wanted = plugin.knobs.get(name) or f"one of the knobs {', '.join(plugin.knobs)}"
             raise ValueError(f"{spec}: {name}={text}, want {wanted}")
         knobs[name] = value
+    if spec != (canonical := spelled(plugin.id, knobs)):
+        raise ValueError(f"mixer {spec!r}, want it spelled {canonical!r}")
     return plugin.id, knobs
+
+
+def spelled(mixer: str, knobs: Mapping[str, Any]) -> str:
+    """Id and knobs in the one spelling that measurements and claims share: sorted, no spaces."""
+    inside = ",".join(f"{name}={knobs[name]}" for name in sorted(knobs))
+    return f"{mixer}({inside})" if inside else mixer
 
 
 def _literal(text: str) -> Any:
@@ -162,7 +156,7 @@ def _literal(text: str) -> Any:
 
 def train(
     mixer: str,
-    task: Task,
+    task: "Task",
     *,
     seed: int,
     rate: float,
@@ -222,7 +216,7 @@ def train(
         losses=tuple(losses),
         accuracies=tuple(accuracies),
         parameters=_trunk(network),
-        state_size=sum(layer.state_size(task.test_length) for layer in network.mixers),  # pyright: ignore
+        state_size=network.state_size(task.test_length),
         seconds=time.process_time() - started,
         device=device if device == "cpu" else torch.cuda.get_device_name(device),
     )
@@ -235,7 +229,7 @@ def schedule(step: int, steps: int) -> float:
 
 
 def accuracy(
-    network: "nn.Module", task: Task, stream: "torch.Generator", *, count: int, length: int
+    network: "nn.Module", task: "Task", stream: "torch.Generator", *, count: int, length: int
 ) -> float:
     """Share of the scored positions of ``count`` fresh sequences that are answered right."""
     import torch
@@ -252,7 +246,7 @@ def accuracy(
     return right / asked
 
 
-def build(mixer: str, task: Task, *, seed: int, device: str = "cpu") -> "nn.Module":
+def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> "Network":
     """The task's model around ``mixer``, with the weights of ``seed`` and the task's parameters."""
     import torch
 
@@ -269,8 +263,8 @@ def build(mixer: str, task: Task, *, seed: int, device: str = "cpu") -> "nn.Modu
 
 
 def _network(
-    task: Task, make: Callable[..., "nn.Module"], knobs: Mapping[str, Any], *, hidden: int
-) -> "nn.Module":
+    task: "Task", make: Callable[..., "nn.Module"], knobs: Mapping[str, Any], *, hidden: int
+) -> "Network":
     from .network import Network
 
     return Network(
@@ -302,7 +296,7 @@ def _optimizer(network: "nn.Module", rate: float) -> "torch.optim.Optimizer":
 def _descend(
     network: "nn.Module",
     optimizer: "torch.optim.Optimizer",
-    task: Task,
+    task: "Task",
     stream: "torch.Generator",
     device: str,
 ) -> float:
@@ -321,7 +315,7 @@ def _descend(
     return loss.item()
 
 
-def _flat(losses: Sequence[tuple[int, float]], task: Task) -> bool:
+def _flat(losses: Sequence[tuple[int, float]], task: "Task") -> bool:
     """Whether the losses at the end still reach a blind guess among all classes."""
     last = [loss for _, loss in losses[-CHECKS // 4 :]]
     return bool(last) and max(last) >= math.log(task.classes)

@@ -15,13 +15,15 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from suites.tasks import Task, find
+from typing import TYPE_CHECKING, Any
 
 from .noise import median
+from .ruler import from_tree
 from .suite import TREE
 from .training import Job, Run, contestant, run_jobs
+
+if TYPE_CHECKING:
+    from suites.tasks import Task
 
 GRID = (1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS = (100, 101)
@@ -42,7 +44,7 @@ class Trial:
     """Tokens until the trained length was solved, infinite when it never was."""
 
 
-def learning_rate(mixer: str, task: Task, file: Path = FILE) -> float:
+def learning_rate(mixer: str, task: "Task", file: Path = FILE) -> float:
     """The committed learning rate. ValueError says how to find one."""
     table = read(file).get(task.name, {})
     if mixer not in table:
@@ -58,7 +60,7 @@ def read(file: Path = FILE) -> dict[str, dict[str, Any]]:
     return tomllib.loads(file.read_text()) if file.exists() else {}
 
 
-def sweep(task: Task, mixers: Sequence[str], *, workers: int = 2) -> dict[str, list[Trial]]:
+def sweep(task: "Task", mixers: Sequence[str], *, workers: int = 2) -> dict[str, list[Trial]]:
     """Every rate of the grid on every tuning seed, for each of ``mixers``."""
     jobs = [
         Job(mixer=mixer, task=task, seed=seed, rate=rate, tokens=int(SHARE * task.tokens))
@@ -66,7 +68,11 @@ def sweep(task: Task, mixers: Sequence[str], *, workers: int = 2) -> dict[str, l
         for rate in GRID
         for seed in SEEDS
     ]
-    runs = run_jobs(jobs, workers=workers, progress=_report)
+    runs = []
+    for answer in run_jobs(jobs, workers=workers, progress=report):
+        if isinstance(answer, Exception):
+            raise answer
+        runs.append(answer)
     return {mixer: [_trial(rate, mixer, runs) for rate in GRID] for mixer in mixers}
 
 
@@ -75,7 +81,7 @@ def choose(trials: Sequence[Trial]) -> Trial:
     return min(trials, key=lambda t: (median(t.thresholds), -median(t.accuracies), t.rate))
 
 
-def write(task: Task, sweeps: Mapping[str, Sequence[Trial]], file: Path = FILE) -> None:
+def write(task: "Task", sweeps: Mapping[str, Sequence[Trial]], file: Path = FILE) -> None:
     """Put the sweeps into the file, sorted, beside those of other tasks and mixers."""
     tables = read(file)
     for mixer, trials in sweeps.items():
@@ -115,13 +121,12 @@ def _inline(row: Mapping[str, Any]) -> str:
     return "{ " + ", ".join(values) + " }"
 
 
-def _report(done: int, total: int, run: Run) -> None:
-    print(
+def report(done: int, total: int, run: Run) -> None:
+    """One line on standard error for the run that has just ended."""
+    sys.stderr.write(
         f"[{done}/{total}] {run.task} {run.mixer} rate {run.rate:g} seed {run.seed}: "
-        f"accuracy {run.accuracy_trained:.3f} at the trained length, {run.outcome}, "
-        f"{run.seconds:.1f} s",
-        file=sys.stderr,
-        flush=True,
+        f"accuracy {run.accuracy_trained:.3f} at the trained length, {run.accuracy:.3f} scored, "
+        f"{run.outcome}, {run.seconds:.1f} s\n"
     )
 
 
@@ -133,7 +138,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     try:
-        task = find(given.task)
+        task = from_tree("suites.tasks").find(given.task)
         for mixer in given.mixers:
             contestant(mixer)
     except ValueError as error:

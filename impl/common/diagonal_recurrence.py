@@ -18,7 +18,7 @@ def diagonal_recurrence(
     a: Shaped[Tensor, "B T N"], b: Shaped[Tensor, "B T N"]
 ) -> Shaped[Tensor, "B T N"]:
     """``h[t] = a[t] h[t-1] + b[t]`` from a state of zeros; ``a`` may broadcast against ``b``."""
-    states: Tensor = _DiagonalRecurrence.apply(a.expand_as(b), b)  # pyright: ignore
+    states: Tensor = _DiagonalRecurrence.apply(a.expand_as(b), b)  # pyright: ignore[reportAssignmentType]
     return states
 
 

@@ -34,7 +34,7 @@ class Ssd(nn.Module):
         self.norm = nn.RMSNorm(self.channels)
 
     def project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """x [B, H, T, P], b and c [B, 1, T, N], dt and the log decay [B, H, T, 1]."""
+        """Give x [B, H, T, P], b and c [B, 1, T, N], dt and the log decay [B, H, T, 1]."""
         dt = split(functional.softplus(self.dt(u)), self.heads)
         decay = -dt * self.log_rate.exp()[:, None, None]
         return split(self.x(u), self.heads), self.b(u)[:, None], self.c(u)[:, None], dt, decay

@@ -42,7 +42,7 @@ def draw(
     tokens[:, 1 : 2 * pairs : 2] = 1 + symbols + values
     tokens.scatter_(1, asked, 1 + keys)
     labels = torch.zeros_like(tokens).scatter_(1, asked, values)
-    queries = torch.zeros_like(tokens, dtype=torch.bool).scatter_(1, asked, True)
+    queries = torch.zeros_like(tokens, dtype=torch.bool).scatter_(1, asked, value=True)
     return Batch(tokens=tokens, labels=labels, learned=queries, scored=queries)
 
 
@@ -99,8 +99,20 @@ SETTINGS = (
         symbols=32,
         width=32,
         parameters=2 * 10 * 32**2,
-        tokens=400 * 32 * 32,
+        tokens=300 * 32 * 32,
         must_pass=("mixers.softmax", "mixers.deltanet"),
+        must_fail=("mixers.oscillator",),
+    ),
+    setting(
+        # too many pairs for the width, so that what an idea adds to a memory of sums can show
+        name="mqar-T48",
+        length=48,
+        pairs=12,
+        symbols=48,
+        width=16,
+        parameters=2 * 10 * 16**2,
+        tokens=1000 * 32 * 48,
+        must_pass=("mixers.softmax",),
         must_fail=("mixers.oscillator",),
     ),
     setting(

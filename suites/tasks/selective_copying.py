@@ -93,7 +93,7 @@ SETTINGS = (
         layers=2,
         parameters=2 * 10 * 32**2,
         batch=32,
-        tokens=1000 * 32 * 24,
+        tokens=800 * 32 * 24,
         must_pass=("mixers.gated_deltanet",),
         must_fail=("mixers.oscillator",),
     ),

@@ -1,0 +1,26 @@
+"""One ruler for all of history: packages of the tree that this ``bench`` stands in.
+
+asv installs the project of the commit under test. What is measured comes from there (``impl``,
+``correctness``); what it is measured by must not, or each commit would be held to its own tasks.
+"""
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+
+from .suite import TREE
+
+
+def from_tree(name: str) -> ModuleType:
+    """The module ``name`` of this tree, whichever version of the project is installed."""
+    package = name.partition(".")[0]
+    folder = TREE / package
+    if package not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            package, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[package])
+    return importlib.import_module(name)

@@ -1,0 +1,287 @@
+"""Tryout: mixers of one task, trained on the same seeds, as measurements.
+
+    python -m bench.engine.tryout tasks            every task of suites/tasks.toml, with a table
+    python -m bench.engine.tryout tasks mqar-T48   one of them
+
+A suite lists ``[tasks.<name>]`` with ``mixers``, ``seeds`` (how many, from 0) and, where it is not
+the task's own, ``tokens``. The controls of the task always run. A mixer must obey the mixer laws
+before it is trained, and trains at the committed learning rate: nothing here sweeps.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import machine, store, suite
+from .contest import Figure, Results
+from .metrics import METRICS
+from .noise import median_interval
+from .record import Measurement
+from .ruler import from_tree
+from .seeds import controls, judged, median_accuracy, paired_difference, success_rate, unequal
+from .training import Job, Run, contestant, run_jobs
+from .tuning import learning_rate, report
+from .workers import each_apart
+
+if TYPE_CHECKING:
+    from suites.tasks import Task
+
+TRACKED = ("accuracy", "tokens_to_threshold", "loss", "contract")
+"""Metrics of a mixer on a task, as ``bench/tasks.py`` tracks them."""
+KEYS = {"mixers", "seeds", "tokens"}
+DTYPE = "float32"
+Progress = Callable[[int, int, Run], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tryout:
+    """One task and the mixers that meet on it."""
+
+    task: "Task"
+    mixers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    tokens: int
+
+    @property
+    def version(self) -> str:
+        """Changes when the task, its budget or the rates do, never when a mixer is added."""
+        settled = {
+            name: value
+            for name, value in vars(self.task).items()
+            if isinstance(value, int | float | str) and name != "says"
+        }
+        return hashlib.sha256(repr((settled, self.seeds, self.tokens)).encode()).hexdigest()[:12]
+
+
+def tryouts(name: str) -> Iterator[Tryout]:
+    """The tryouts of the suite called ``name``. ValueError says what is wrong with its tables."""
+    find = from_tree("suites.tasks").find
+    for task_name, table in suite.load(name).tasks.items():
+        where = f"suites/{name}.toml [tasks.{task_name}]"
+        if unknown := set(table) - KEYS:
+            raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; want {sorted(KEYS)}")
+        if missing := {"mixers", "seeds"} - set(table):
+            raise ValueError(f"{where}: no {', '.join(sorted(missing))}")
+        try:
+            yield tryout(find(task_name), table["mixers"], table["seeds"], table.get("tokens"))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+
+def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None = None) -> Tryout:
+    """A tryout of ``mixers`` and the task's controls on seeds 0 ... ``seeds`` - 1."""
+    if seeds < 1:
+        raise ValueError(f"seeds = {seeds}, want at least 1")
+    everyone = tuple(dict.fromkeys([*mixers, *task.must_pass, *task.must_fail]))
+    for mixer in everyone:
+        contestant(mixer)
+        learning_rate(mixer, task)
+    return Tryout(
+        task=task, mixers=everyone, seeds=tuple(range(seeds)), tokens=tokens or task.tokens
+    )
+
+
+def hold(
+    held: Tryout, *, device: str = "cpu", workers: int = 2, progress: Progress | None = None
+) -> tuple[Results, dict[str, list[Run]]]:
+    """Check the laws, then train every mixer on every seed; figures with reasons, and the runs."""
+    results = Results()
+    fit = list(_admitted(held, results, workers))
+    jobs = [
+        Job(
+            mixer=mixer,
+            task=held.task,
+            seed=seed,
+            rate=learning_rate(mixer, held.task),
+            tokens=held.tokens,
+            device=device,
+        )
+        for seed in held.seeds
+        for mixer in fit
+    ]
+    runs: dict[str, list[Run]] = {mixer: [] for mixer in fit}
+    answers = run_jobs(jobs, workers=workers, progress=progress)
+    for job, answer in zip(jobs, answers, strict=True):
+        if isinstance(answer, Run):
+            runs[job.mixer].append(answer)
+        else:
+            results.missing(job.mixer, "wrong", f"seed {job.seed}: {answer}")
+    for mixer, each in runs.items():
+        # a seed that is missing would be paired with another one
+        if len(each) == len(held.seeds):
+            _figures(mixer, each, results)
+    return results, runs
+
+
+def measure(
+    task: "Task",
+    mixers: Sequence[str],
+    seeds: int,
+    *,
+    tokens: int | None = None,
+    device: str = "cpu",
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[Measurement]:
+    """Figures of ``mixers`` and the controls on ``task``: sample i is seed i, paired by the group."""
+    held = tryout(task, mixers, seeds, tokens)
+    results, _ = hold(held, device=device, workers=workers, progress=progress)
+    return list(measurements(held, results, device))
+
+
+def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterator[Measurement]:
+    """What a tryout left, as measurements of this machine and commit."""
+    here, at = machine.record(device), store.commit()
+    broken = {f.plugin: f.samples[0] for f in results.figures if f.metric == "contract"}
+    for figure in results.figures:
+        metric = METRICS[figure.metric]
+        yield Measurement(
+            plugin=figure.plugin,
+            metric=metric.name,
+            unit=metric.unit,
+            sizes=held.task.name,
+            dtype=DTYPE,
+            machine=here.name,
+            kind=here.kind,
+            samples=figure.samples,
+            low=figure.low,
+            high=figure.high,
+            modelled=metric.modelled,
+            contract="wrong" if broken[figure.plugin] else "ok",
+            commit=at.hash,
+            group=f"{at.hash}:{held.task.name}:{store.round_name(results)}",
+            stack=here.stack,
+        )
+
+
+def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
+    """``controls`` of every task that measurements speak of, each at its newest commit."""
+    tasks = from_tree("suites.tasks").settings()
+    groups: dict[str, dict[tuple[str, str, str], dict[str, Sequence[float]]]] = {}
+    for each in found:
+        if each.metric == "accuracy" and each.sizes in tasks:
+            when = (each.committed, each.date, each.group)
+            groups.setdefault(each.sizes, {}).setdefault(when, {})[each.plugin] = each.samples
+    return {name: judged(tasks[name], held[max(held)]) for name, held in groups.items()}
+
+
+def laws(mixer: str) -> dict[str, str]:
+    """Mixer laws that ``mixer`` breaks, knobs included, with what was found."""
+    from correctness.mixer_laws import Subject, check
+    from impl.registry import load
+
+    plugin_id, knobs = contestant(mixer)
+    factory = load(plugin_id).run
+    assert factory is not None
+    return check(Subject(mixer, factory, tuple(knobs.items())))
+
+
+def _admitted(held: Tryout, results: Results, workers: int) -> Iterator[str]:
+    answers = dict(each_apart(laws, held.mixers, workers=workers))
+    for number, mixer in enumerate(held.mixers):
+        answer = answers[number]
+        if isinstance(answer, Exception):
+            results.exact(mixer, "contract", 1)
+            results.missing(mixer, "wrong", str(answer))
+            continue
+        results.exact(mixer, "contract", len(answer))
+        if not answer:
+            yield mixer
+        for law, found in answer.items():
+            results.missing(mixer, "wrong", f"{law}: {found}")
+
+
+def _figures(mixer: str, runs: Sequence[Run], results: Results) -> None:
+    low, high = median_accuracy(runs)
+    samples = tuple(run.accuracy for run in runs)
+    results.figures.append(
+        Figure(plugin=mixer, metric="accuracy", samples=samples, low=low, high=high)
+    )
+    thresholds = [run.tokens_to_threshold for run in runs]
+    never = thresholds.count(None)
+    _or_missing(
+        mixer,
+        "tokens_to_threshold",
+        [] if never else [float(each) for each in thresholds if each is not None],
+        f"{never} of {len(runs)} seeds never reached the threshold",
+        results,
+    )
+    diverged = sum(run.outcome == "diverged" for run in runs)
+    _or_missing(
+        mixer,
+        "loss",
+        [] if diverged else [run.losses[-1][1] for run in runs],
+        f"{diverged} of {len(runs)} seeds diverged",
+        results,
+    )
+
+
+def _or_missing(
+    mixer: str, metric: str, samples: Sequence[float], reason: str, results: Results
+) -> None:
+    if not samples:
+        results.missing(mixer, "not run", reason, metric)
+        return
+    low, high = median_interval(samples)
+    results.figures.append(
+        Figure(plugin=mixer, metric=metric, samples=tuple(samples), low=low, high=high)
+    )
+
+
+def show(held: Tryout, results: Results, runs: Mapping[str, Sequence[Run]]) -> str:
+    """A table of the tryout: medians, 99% intervals, success, sizes, and what went wrong."""
+    from tabulate import tabulate
+
+    rows = [_row(held, mixer, each, runs) for mixer, each in runs.items() if each]
+    lines = [f"{held.task.name}: {held.task.says}", tabulate(rows, headers="keys")]
+    lines += [f"not equal in {what}: {sizes}" for what, sizes in unequal(runs).items()]
+    lines += [f"control {mixer}: {said}" for mixer, said in controls(held.task, runs).items()]
+    lines += [f"{each.plugin}: {each.outcome}, {each.reason}" for each in results.outcomes]
+    return "\n".join(lines)
+
+
+def _row(
+    held: Tryout, mixer: str, each: Sequence[Run], runs: Mapping[str, Sequence[Run]]
+) -> dict[str, Any]:
+    first = held.mixers[0]
+    solved = sum(run.solved for run in each)
+    rate = success_rate(solved, len(each))
+    row = {
+        "mixer": mixer,
+        "accuracy": f"{sorted(run.accuracy for run in each)[len(each) // 2]:.3f}",
+        "99%": "{:.3f} - {:.3f}".format(*median_accuracy(each)),
+        "solved": f"{solved}/{len(each)}",
+        "rate 99%": "{:.2f} - {:.2f}".format(*rate),
+        "learning rate": each[0].rate,
+        "parameters": each[0].parameters,
+        "state (elements)": each[0].state_size,
+        "seconds a run": f"{sum(run.seconds for run in each) / len(each):.1f}",
+    }
+    if mixer != first and len(runs.get(first, ())) == len(each):
+        gain = paired_difference(each, runs[first])
+        row[f"minus {first}, 99%"] = "{:+.3f} - {:+.3f}".format(*gain)
+    return row
+
+
+def main() -> None:
+    """Hold the tryouts of a suite, print a table of each, and store the figures."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("suite")
+    parser.add_argument("tasks", nargs="*")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    try:
+        held = [t for t in tryouts(given.suite) if not given.tasks or t.task.name in given.tasks]
+    except ValueError as error:
+        parser.error(str(error))
+    for each in held:
+        results, runs = hold(each, device=given.device, workers=given.workers, progress=report)
+        sys.stdout.write(show(each, results, runs) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Calls spread over processes of one thread each, so that a crash or a hang costs one call."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+TRAINEE = Path(__file__).with_name("trainee.py")
+LIMIT_S = 900.0
+"""Seconds after which a call has hung and its process is killed."""
+
+
+def each_apart(
+    function: Callable[[Any], Any], arguments: Sequence[Any], *, workers: int = 2
+) -> Iterator[tuple[int, Any]]:
+    """Number of an argument and ``function``'s answer, as they come; an exception is an answer too.
+
+    ``function`` belongs to a module of ``bench``. Leaving the loop early ends the processes.
+    """
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    staff = [Worker() for _ in range(min(workers, len(arguments)))]
+    for worker in staff:
+        idle.put(worker)
+
+    def work(argument: Any) -> Any:
+        worker = idle.get()
+        try:
+            return worker.call(function, argument)
+        finally:
+            idle.put(worker)
+
+    threads = ThreadPoolExecutor(max(1, len(staff)))
+    try:
+        futures = {threads.submit(work, argument): i for i, argument in enumerate(arguments)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in staff:
+            worker.end()
+
+
+class Worker:
+    """One process, started when it is first called and again after it died."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """The answer of the process, or a RuntimeError that says how it ended."""
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(  # -P: the folder of the file shadows no module
+                [sys.executable, "-P", str(TRAINEE)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        process = self.process
+        assert process.stdin is not None and process.stdout is not None
+        limit = threading.Timer(LIMIT_S, process.kill)
+        limit.start()
+        try:
+            pickle.dump((function, argument), process.stdin)
+            process.stdin.flush()
+            return pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            code = process.wait()
+            return RuntimeError(f"the process ended with status {code} (limit {LIMIT_S:.0f} s)")
+        finally:
+            limit.cancel()
+
+    def end(self) -> None:
+        """Kill the process, if there is one."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
