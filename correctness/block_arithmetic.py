@@ -8,6 +8,7 @@ the device's rounding, checks every address against the launch's tensors, and te
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -202,8 +203,9 @@ class BlockArithmetic(InterpreterBuilder):
         return self.cast_impl(source, target)
 
     def create_dot(self, a: Any, b: Any, d: Any, precision: Any, *rest: Any) -> TensorHandle:
+        *batch, rows, inner = a.data.shape
         for observer in self.observers:
-            observer.dot(2 * a.data.size * b.data.shape[-1], a.dtype.scalar)
+            observer.dot(math.prod(batch), rows, inner, b.data.shape[-1])
         left, right, acc = self._dot_operand(a), self._dot_operand(b), _wide(d)
         if a.dtype.scalar == tl.float32:
             product = _product(left, right, precision)
@@ -211,6 +213,11 @@ class BlockArithmetic(InterpreterBuilder):
             product = np.matmul(left, right, dtype=np.result_type(left, acc.data))
         total = TensorHandle((product + acc.data).astype(acc.data.dtype), acc.dtype.scalar)
         return _narrow(total) if d.dtype.scalar == BFLOAT16 else total
+
+    def create_dot_scaled(self, *operands: Any) -> TensorHandle:
+        if self.observers:
+            raise NotImplementedError("tl.dot_scaled is interpreted, but its flops are not counted")
+        return super().create_dot_scaled(*operands)
 
     def _dot_operand(self, operand: TensorHandle) -> np.ndarray:
         kind = operand.dtype.scalar

@@ -50,8 +50,8 @@ class Observer:
     def access(self, kind: str, addresses: np.ndarray, itemsize: int, program: tuple) -> None:
         """``load``, ``store`` or ``atomic`` of one item at each address, masked lanes left out."""
 
-    def dot(self, flops: int, dtype: tl.dtype) -> None:
-        """A ``tl.dot`` of that many multiplications and additions, operands of ``dtype``."""
+    def dot(self, batch: int, rows: int, inner: int, columns: int) -> None:
+        """``tl.dot`` of ``batch`` pairs of matrices, [rows, inner] by [inner, columns]."""
 
     def finish(self) -> None:
         """The launch ended, by an exception too."""
@@ -165,7 +165,7 @@ def _call(self: JITFunction, *args: Any, **kwargs: Any) -> Any:
 
 def _run_first_config(self: Autotuner, *args: Any, **kwargs: Any) -> Any:
     self.nargs = dict(zip(self.arg_names, args, strict=False))
-    config = self.prune_configs(kwargs)[0]
+    config = self.best_config = self.prune_configs(kwargs)[0]
     options = {**kwargs, **config.all_kwargs()}
     if config.pre_hook is not None:
         config.pre_hook({**self.nargs, **options})

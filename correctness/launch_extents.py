@@ -4,14 +4,14 @@ A tensor's extent reaches from its first to its last element, whatever lies arou
 storage. Extents that overlap (two views of one buffer) become one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 
-class OutOfBounds(IndexError):  # noqa: N818 - a fact about an access, as IndexError's kin
+class OutOfBounds(IndexError):
     """A kernel touched bytes that belong to none of its tensor arguments."""
 
 
@@ -43,6 +43,14 @@ class Extents:
     def locate(self, addresses: np.ndarray) -> np.ndarray:
         """Index into ``parts`` of the last extent that starts at or below each address, else -1."""
         return np.searchsorted(self.starts, addresses, side="right") - 1
+
+    def split(self, addresses: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Index of each extent that is hit, and the byte offsets into it; after ``check``."""
+        places = self.locate(addresses)
+        found = np.unique(places)
+        for place in found:
+            inside = addresses if len(found) == 1 else addresses[places == place]
+            yield int(place), (inside - self.starts[place]).astype(np.int64)
 
     def check(self, kind: str, addresses: np.ndarray, itemsize: int) -> None:
         """Raises OutOfBounds unless every item lies whole in one extent."""
