@@ -20,7 +20,7 @@ from impl.registry import implements
 @implements(
     "ssd",
     source="T. Dao and A. Gu, ICML 2024, arXiv:2405.21060; mamba-ssm",
-    needs=("mamba_ssm", "einops", "triton"),
+    needs=("mamba_ssm", "einops", "triton", "cuda"),
     accepts={"dtype": ["bfloat16", "float16"], "P": {"multiple_of": 8}},
     knobs={"chunk": (64, 128, 256)},
 )
