@@ -6,7 +6,7 @@ interleaved.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ class Outcome:
     reason: str
     metric: str = ""
     """Empty when nothing at all was measured of the contestant."""
+    again: bool = False
+    """Whether another try may fare better: the machine was busy, nothing is wrong with the code."""
 
 
 @dataclass
@@ -73,9 +75,13 @@ class Results:
             Figure(plugin=plugin, metric=metric, samples=(value,), low=value, high=value)
         )
 
-    def missing(self, plugin: str, outcome: str, reason: str, metric: str = "") -> None:
+    def missing(
+        self, plugin: str, outcome: str, reason: str, metric: str = "", *, again: bool = False
+    ) -> None:
         """Add the reason why a figure is not there."""
-        self.outcomes.append(Outcome(plugin=plugin, outcome=outcome, reason=reason, metric=metric))
+        self.outcomes.append(
+            Outcome(plugin=plugin, outcome=outcome, reason=reason, metric=metric, again=again)
+        )
 
 
 def hold(problem: Problem, say: Say) -> Results:
@@ -162,7 +168,7 @@ class Truth:
     """The reference's answers to the problem, in float64 and in the dtype, worked out once."""
 
     def __init__(self) -> None:
-        self._answers: "tuple[Mapping[int, Tensor], ...]" = ()
+        self._answers: tuple[Mapping[int, Tensor], ...] = ()
 
     def compare(self, case: "Case") -> tuple[float, str]:
         """Relative root mean square error of the worst output, and what breaks the bound, if any."""
@@ -224,7 +230,7 @@ def _time(contestants: Mapping[str, "Case"], problem: Problem, results: Results,
             reason = (
                 f"the machine was busy in all {timing.dropped} rounds (watched: {timing.watch})"
             )
-            results.missing(plugin, "not run", reason, "time")
+            results.missing(plugin, "not run", reason, "time", again=True)
             continue
         for metric in wanted:
             results.figures.append(_timed(plugin, metric, timing, tokens))

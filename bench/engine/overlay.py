@@ -9,7 +9,7 @@ all we know of asv's internals, and imports no torch.
 import functools
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,12 @@ def _keep_samples(add_result: Callable[..., None]) -> Callable[..., None]:
     return kept
 
 
+_REPLACED: Mapping[str, Callable[..., Any]] = {
+    "load": _load,
+    "get_unique_machine_name": lambda cls: facts(runner.default_device())["machine"],
+}
 _asv_load = Machine.load.__func__
-Machine.load = classmethod(_load)
-Machine.get_unique_machine_name = classmethod(lambda cls: facts(runner.default_device())["machine"])
+for _name, _method in _REPLACED.items():
+    setattr(Machine, _name, classmethod(_method))
 # asv keeps samples only under --record-samples, and an interval alone cannot be paired by round
 Results.add_result = _keep_samples(Results.add_result)

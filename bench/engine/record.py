@@ -209,7 +209,7 @@ def export(measurements: Sequence[Measurement], place: Path) -> None:
     if place.suffix == ".parquet":
         table.to_parquet(place, index=False)
     elif place.suffix == ".csv":
-        table["samples"] = [" ".join(map(repr, each)) for each in table.get("samples", ())]
+        table["samples"] = [" ".join(map(repr, each)) for each in table["samples"]]
         table.to_csv(place, index=False)
     else:
         raise ValueError(f"{place.name}, want a name that ends in .csv or .parquet")

@@ -1,31 +1,35 @@
 """Writing into asv's result files, as ``asv run`` does, so that every reader finds one store.
 
 Figures of a commit go to ``results/``. While ``impl``, ``correctness`` or ``bench`` differ from the
-commit, figures are nobody's: they go to ``.asv/uncommitted/``, where the verdicts of this checkout
-look too, and asv never does.
+commit, figures are no commit's: they go to a folder of ``.asv/uncommitted/`` named after the code,
+where the verdicts of this checkout look too, and asv never does.
 """
 
 import functools
+import hashlib
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import machine
+from .admission import write_atomically
 from .contest import Problem, Results
 from .metrics import KERNEL, METRICS
 from .record import KERNELS, CorruptResults, Measurement, class_name, read
 from .suite import TREE, Contest
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from asv.results import Results as Stored
 
-UNCOMMITTED = TREE / ".asv" / "uncommitted"
 CODE = ("impl", "correctness", "bench", "suites")
 
 
@@ -100,6 +104,10 @@ def measurements(problem: Problem, results: Results) -> Iterator[Measurement]:
         )
 
 
+Cells = Mapping[tuple[str, ...], tuple[float, ...]]
+"""The values of a benchmark's parameters to the samples taken there."""
+
+
 @dataclass(frozen=True)
 class Place:
     """The folder that figures of this machine and commit are written to."""
@@ -109,7 +117,7 @@ class Place:
     @classmethod
     def here(cls, out: Path | None = None) -> "Place":
         """``out``, or ``results/`` for a clean commit, or the folder for what is not committed."""
-        return cls(out or (TREE / "results" if commit().clean else UNCOMMITTED))
+        return cls(out or (TREE / "results" if commit().clean else uncommitted()))
 
     def file(self, device: str) -> Path:
         """The file of this machine and commit."""
@@ -117,40 +125,69 @@ class Place:
         return self.folder / machine.record(device).name / name
 
     def lacking(self, suite: str, problem: Problem) -> list[str]:
-        """Contestants of the problem without a single figure here."""
-        file = self.file(problem.device)
+        """Contestants with neither a figure nor a reason here, or with one worth trying again."""
+        file, group = self.file(problem.device), [suite, group_name(problem)]
         there: set[str] = set()
-        if file.is_file() and not self._set_aside(file):
-            there = {
-                each.plugin
-                for each in read(file)
-                if each.suite == suite
-                and (each.sizes, each.dtype) == (sizes_name(problem.sizes), problem.dtype)
-            }
-        return [plugin for plugin in problem.plugins if plugin not in there]
+        if file.is_file() and not _set_aside(file):
+            at = (suite, sizes_name(problem.sizes), problem.dtype)
+            there = {m.plugin for m in read(file) if (m.suite, m.sizes, m.dtype) == at}
+        for line in _lines(_outcomes(file)):
+            if line["group"] == group:
+                there.add(line["plugin"])
+        again = {
+            line["plugin"]
+            for line in _lines(_outcomes(file))
+            if line["group"] == group and line["again"]
+        }
+        return [plugin for plugin in problem.plugins if plugin not in there - again]
 
     def add(self, suite: str, contest: Contest, problem: Problem, results: Results) -> None:
-        """Write a contest's figures beside those that are there."""
+        """Write a contest's figures, and the reasons for those that are missing."""
+        axes = (contest.plugins, contest.all_sizes, contest.dtypes)
+        place = sizes_name(problem.sizes), problem.dtype
+        found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {m: {} for m in KERNEL}
+        for figure in results.figures:
+            found[figure.metric][figure.plugin, *place] = figure.samples
+        subject = f"{KERNELS}.{class_name(suite, contest.op)}"
+        now = {(plugin, *place) for plugin in contest.plugins}
+        self.write(
+            problem.device, subject, (contest.version, axes), found, now, round_name(results)
+        )
+        file, group = _outcomes(self.file(problem.device)), [suite, group_name(problem)]
+        kept = [line for line in _lines(file) if line["group"] != group]
+        kept += [{"group": group, **vars(outcome)} for outcome in results.outcomes]
+        write_atomically(file, "".join(f"{json.dumps(line)}\n" for line in kept))
+
+    def write(
+        self,
+        device: str,
+        subject: str,
+        grid: tuple[str, Sequence[Sequence[str]]],
+        found: Mapping[str, Cells],
+        now: "Set[tuple[str, ...]]",
+        number: int,
+    ) -> None:
+        """Write samples by metric and parameters beside what is there, as ``subject.track_*``.
+
+        ``grid`` is the benchmark's version and the values of its parameters; at the parameters in
+        ``now`` what is there is replaced, elsewhere it stays.
+        """
         from .overlay import facts
 
-        stored = self._open(problem.device)
-        name = class_name(suite, contest.op)
-        grid = list(itertools.product(contest.plugins, contest.all_sizes, contest.dtypes))
-        place = sizes_name(problem.sizes), problem.dtype
-        now = {i for i, (_, *rest) in enumerate(grid) if tuple(rest) == place}
-        axes = (contest.plugins, contest.all_sizes, contest.dtypes)
-        for metric in KERNEL:
-            samples = {f.plugin: f.samples for f in results.figures if f.metric == metric}
+        stored = self._open(device)
+        version, axes = grid
+        places = list(itertools.product(*axes))
+        for metric, cells in found.items():
             benchmark = {
-                "name": f"{KERNELS}.{name}.track_{metric}",
-                "version": contest.version,
+                "name": f"{subject}.track_{metric}",
+                "version": version,
                 "params": [[repr(value) for value in axis] for axis in axes],
             }
-            if not samples and benchmark["name"] not in stored.get_all_result_keys():
-                continue
-            row = [list(samples.get(grid[i][0], ())) if i in now else [] for i in range(len(grid))]
-            _add(stored, benchmark, row, round_name(results), now)
-        _save(stored, self.folder, facts(problem.device))
+            if cells or benchmark["name"] in stored.get_all_result_keys():
+                row = [list(cells.get(place, ())) for place in places]
+                fresh = {i for i, place in enumerate(places) if place in now}
+                _add(stored, benchmark, row, number, fresh)
+        _save(stored, self.folder, facts(device))
 
     def _open(self, device: str) -> "Stored":
         from asv.results import Results as Stored
@@ -162,21 +199,53 @@ class Place:
         at = commit()
         stored = Stored(params, requirements(), at.hash, at.date, python, _environment(), {})
         file = self.file(device)
-        if file.is_file() and not self._set_aside(file):
+        if file.is_file() and not _set_aside(file):
             stored.load_data(str(self.folder))
         return stored
 
-    def _set_aside(self, file: Path) -> bool:
-        """Rename a file that cannot be read, so that nothing of it is lost or overwritten."""
+
+def folders() -> list[Path]:
+    """Where the figures of this checkout lie: committed ones, then those of what is not committed."""
+    return [TREE / "results", *([] if commit().clean else [uncommitted()])]
+
+
+def uncommitted() -> Path:
+    """The folder for figures of the code as it stands on disk, named after its content."""
+    digest = hashlib.sha256()
+    for folder in CODE:
+        for file in sorted((TREE / folder).rglob("*")):
+            if file.suffix in (".py", ".toml"):
+                digest.update(str(file.relative_to(TREE)).encode() + file.read_bytes())
+    return TREE / ".asv" / "uncommitted" / digest.hexdigest()[:12]
+
+
+def _outcomes(file: Path) -> Path:
+    """Reasons for missing figures lie beside the figures; asv reads only names ending in .json."""
+    return file.with_suffix(".outcomes.jsonl")
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """What can be read of a file of one JSON object a line."""
+    found = []
+    for line in file.read_text().splitlines() if file.is_file() else ():
         try:
-            read(file)
-        except Exception as error:  # any way of being broken
-            kept = file.with_suffix(".json.broken")
-            file.rename(kept)
-            message = f"{file}: not read, {type(error).__name__}: {error}; kept as {kept.name}"
-            warnings.warn(message, CorruptResults, stacklevel=3)
-            return True
-        return False
+            found.append(json.loads(line))
+        except ValueError as error:
+            warnings.warn(f"{file}: a line not read, {error}", CorruptResults, stacklevel=3)
+    return found
+
+
+def _set_aside(file: Path) -> bool:
+    """Rename a file that cannot be read, so that nothing of it is lost or overwritten."""
+    try:
+        read(file)
+    except Exception as error:  # any way of being broken
+        kept = file.with_suffix(".json.broken")
+        file.rename(kept)
+        message = f"{file}: not read, {type(error).__name__}: {error}; kept as {kept.name}"
+        warnings.warn(message, CorruptResults, stacklevel=3)
+        return True
+    return False
 
 
 def _environment() -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 from impl import registry
 from suites import catalogue
 
-from ..engine import record, store, suite
-from . import claims, controls, judge, missing
+from ..engine import record, store, suite, tryout
+from . import claims, judge, missing
 
 
 def measurements(results: Path | None = None) -> list[record.Measurement]:
     """Everything below ``results``, or all that is stored, figures of uncommitted code included."""
-    folders = [results] if results else [claims.ROOT / "results", store.UNCOMMITTED]
+    folders = [results] if results else store.folders()
     return [one for folder in folders for one in record.read_all(folder)]
 
 
@@ -24,7 +24,7 @@ def judgements(results: Path | None = None) -> dict[str, judge.Judgement]:
         cases,
         known,
         proposals=catalogue.names("proposals"),
-        controls=controls.from_measurements(known),
+        controls=controls(known),
     )
     suites = [suite.load(name) for name in suite.names()]
     return {
@@ -33,6 +33,18 @@ def judgements(results: Path | None = None) -> dict[str, judge.Judgement]:
         else one
         for number, one in judged.items()
     }
+
+
+def controls(known: list[record.Measurement]) -> dict[str, dict[str, str]]:
+    """Task to control to ``ok``, or what it did wrong on some machine."""
+    found: dict[str, dict[str, str]] = {}
+    for machine in sorted({one.machine for one in known}):
+        here = tryout.controls_of(one for one in known if one.machine == machine)
+        for task, outcomes in here.items():
+            worst = found.setdefault(task, {})
+            for mixer, outcome in outcomes.items():
+                worst[mixer] = outcome if worst.get(mixer, "ok") == "ok" else worst[mixer]
+    return found
 
 
 def _settled_by(
