@@ -10,18 +10,16 @@ import functools
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import nvml, store, suite
+from . import nvml, store, suite, trackers
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
 from .metrics import KERNEL, METRICS, Way, find
 from .record import Measurement, dims
 
-Cache = Mapping[tuple[str, str, str, str], tuple[tuple[float, ...], int]]
-"""Plugin, sizes, dtype and metric to the samples and the name of their rounds."""
 Say = Callable[[str, str], None]
 ROUNDS = 15
 
@@ -65,7 +63,7 @@ def measure(
     return found
 
 
-def cache(contest: suite.Contest) -> Cache:
+def cache(contest: suite.Contest) -> trackers.Cache:
     """Hold a contest on all its problems: what asv's ``setup_cache`` keeps for its trackers."""
     found = {}
     for problem in problems(contest, default_device()):
