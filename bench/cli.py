@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parser().parse_args(argv)
         with warnings.catch_warnings():
+            # a file that was skipped is always named, whatever the filters of the caller
+            warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _warn
             status = args.command(args)
             sys.stdout.flush()
@@ -197,12 +199,13 @@ def _run(args: argparse.Namespace) -> int:
     )
     rows = [vars(outcome) for outcome in ran.outcomes]
     if args.json:
-        return _json({**vars(ran), "outcomes": rows})
-    if rows:
-        _table(rows, ["plugin", "metric", "outcome", "reason"])
-    print(f"{ran.measured} groups measured, {ran.there} were there, {len(ran.left)} left")
-    print(f"{ran.seconds:.0f} s")
-    return 0
+        _json({**vars(ran), "outcomes": rows})
+    else:
+        if rows:
+            _table(rows, ["plugin", "metric", "outcome", "reason"])
+        done = f"{ran.measured} groups measured, {ran.there} were there, {len(ran.left)} left"
+        print(f"{done}, {ran.seconds:.0f} s")
+    return INTERRUPTED if ran.interrupted else 0
 
 
 def _judge(args: argparse.Namespace) -> int:

@@ -108,6 +108,8 @@ class Ran:
     outcomes: tuple[Outcome, ...]
     """Why figures are missing."""
     seconds: float
+    interrupted: bool
+    """Whether Ctrl-C ended it."""
 
 
 def run_suite(
@@ -134,7 +136,7 @@ def run_suite(
     if claims_first:
         claimed = _claimed()
         todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
-    measured, there, outcomes = 0, 0, []
+    measured, there, outcomes, interrupted = 0, 0, [], False
     while todo:
         contest, problem = todo[0]
         if not place.lacking(name, problem):
@@ -145,7 +147,10 @@ def run_suite(
         tell = functools.partial(say, group) if say else None
         try:
             results = hold_apart(problem, tell, deadline=deadline)
-        except (KeyboardInterrupt, OutOfTime):
+        except OutOfTime:
+            break
+        except KeyboardInterrupt:
+            interrupted = True
             break
         place.add(name, contest, problem, results)
         outcomes += results.outcomes
@@ -157,6 +162,7 @@ def run_suite(
         left=tuple(store.group_name(problem) for _, problem in todo),
         outcomes=tuple(outcomes),
         seconds=time.monotonic() - began,
+        interrupted=interrupted,
     )
 
 

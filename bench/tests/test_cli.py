@@ -240,6 +240,19 @@ def test_interrupt_exits_130(
     assert run(capsys, "doctor")[0] == 130
 
 
+def test_interrupted_run_keeps_what_it_has_and_exits_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.engine.runner.hold_apart", interrupted)
+    words = ["run", "--suite", "smoke", "--budget", "9", "--out", str(tmp_path), "--json"]
+    status, out, _ = run(capsys, *words)
+    assert status == 130
+    assert json.loads(out)["measured"] == 0
+
+
 @pytest.mark.parametrize("words", [["list"], ["show", "026"], ["list", "--coverage"]])
 def test_listing_imports_no_torch_and_is_quick(words: list[str]) -> None:
     program = (
