@@ -1,0 +1,48 @@
+"""Gated readout in the epilogue: the gate is applied before the output is stored.
+
+    O = ((Q K^T * M) V + Q S) * sigmoid(gate)
+
+In the walk of fused linear attention, the rest of which is left as it is. The ungated readout never
+exists in memory: B T H V elements are neither written nor read again, nor is a second kernel
+launched. Backwards the gate is applied to the incoming gradient as it is loaded, and
+dgate = dO * O * (1 - sigmoid(gate)) needs only the gated O that was stored anyway. It pays by
+reading the gate in both backward walks.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from impl.common.linear_attention_walk import WIDEST, walk
+from impl.common.sequences import at_most, sequence_sizes
+from impl.registry import implements
+
+
+@implements(
+    "gated_readout",
+    source="Z. Qiu et al., Gated Attention for Large Language Models, NeurIPS 2025, arXiv:2505.06708",
+    trick="post-attention-sigmoid-gating",
+    needs=("triton",),
+    accepts={
+        "K": {"at_most": 128},
+        "V": {"at_most": 128},
+        "dtype": ["float32", "bfloat16", "float16"],
+    },
+    knobs={"chunk": (16, 32, 64)},
+)
+def gated_readout(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    gate: Float[Tensor, "B T H V"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    chunk: int = 64,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``o[t] = S[t]^T q[t] * sigmoid(gate[t])`` and ``S[T]``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    sizes = sequence_sizes(gated_readout, q, k, v, gate, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(sizes, K=WIDEST, V=WIDEST)
+    return walk(q, k, v, gate, h0, cu_seqlens, sizes["S"], chunk)
