@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import nvml, store, suite, trackers
+from . import nvml, store, suite
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
 from .metrics import KERNEL, METRICS, Way, find
 from .record import Measurement, dims
+from .trackers import Cache
 
 Say = Callable[[str, str], None]
 ROUNDS = 15
@@ -63,7 +64,7 @@ def measure(
     return found
 
 
-def cache(contest: suite.Contest) -> trackers.Cache:
+def cache(contest: suite.Contest) -> Cache:
     """Hold a contest on all its problems: what asv's ``setup_cache`` keeps for its trackers."""
     found = {}
     for problem in problems(contest, default_device()):
