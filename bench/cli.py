@@ -269,10 +269,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _device(machine: str | None) -> str | None:
     """The device behind ``--machine``: ``cpu``, ``cuda``, or the card or machine that is here."""
-    if machine is None or machine in ("cpu", "cuda"):
-        return machine
+    if machine is None:
+        return None
     from .engine.machine import record
 
+    if machine in ("cpu", "cuda"):
+        record(machine)  # says why when there is no GPU
+        return machine
     for device in ("cpu", "cuda"):
         with contextlib.suppress(ValueError):
             here = record(device)

@@ -1,5 +1,6 @@
 """What there is: plugins, proposals and tricks as rows of plain values. No torch."""
 
+import ast
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -127,6 +128,7 @@ def _plugin(plugin: registry.Plugin) -> Row:
     row |= {
         "line": plugin.line,
         "says": plugin.doc,
+        "about": ast.get_docstring(ast.parse(plugin.file.read_text())),
         "source": plugin.source,
         "accepts": dict(plugin.accepts),
         "knobs": {name: list(values) for name, values in plugin.knobs.items()},

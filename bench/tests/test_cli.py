@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.cli import main
+from bench.engine import nvml
 from bench.verdict import claims
 from impl import registry
 
@@ -134,6 +135,15 @@ def test_bad_input_is_one_line_and_exit_2(
     assert says in err
     assert err.startswith("madbench: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(nvml.gpu()[0] is not None, reason="there is a GPU here")
+def test_absent_gpu_is_refused_and_not_blamed_on_the_plugin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, out, err = run(capsys, "check", "scans.sequential", "--machine", "cuda")
+    assert (status, out) == (2, "")
+    assert "device 'cuda', want cpu here" in err
 
 
 def test_sizes_of_the_wrong_axes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
