@@ -29,12 +29,12 @@ import triton.runtime.interpreter as stock
 from triton import knobs
 from triton.backends.nvidia.compiler import CUDAOptions
 from triton.language.extra.cuda import libdevice as cuda_libdevice
-from triton.language.semantic import TritonSemantic
 from triton.runtime.autotuner import Autotuner
 from triton.runtime.interpreter import TensorHandle
 from triton.runtime.jit import JITFunction
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from correctness import front_end
 from correctness.block_arithmetic import BlockArithmetic
 from correctness.launch_extents import Extents, OutOfBounds
 
@@ -58,7 +58,7 @@ class Observer:
 
 
 _BUILDER = BlockArithmetic()
-_SEMANTIC = TritonSemantic(_BUILDER)
+_SEMANTIC = front_end.Semantic(_BUILDER)
 _LAUNCH_OPTIONS = frozenset(CUDAOptions.__dataclass_fields__) | {"debug", "instrumentation_mode"}
 
 
@@ -107,7 +107,7 @@ def _patches() -> list[tuple[Any, str, Any]]:
         if tl.core.is_builtin(member):
             bound = _bind(member)
             own += [(cuda_libdevice, name, bound), (libdevice, name, bound)]
-    return own + _language_patches() + language
+    return own + _language_patches() + language + front_end.PATCHES
 
 
 def _language_patches() -> list[tuple[Any, str, Any]]:
@@ -116,7 +116,10 @@ def _language_patches() -> list[tuple[Any, str, Any]]:
     stock.interpreter_builder = _BUILDER
     kernel = types.SimpleNamespace(__globals__={"tl": tl, "core": tl.core})
     scope = stock._patch_lang(kernel)
-    changes = [(owner, name, getattr(owner, name)) for owner, name, _ in scope._changes]
+    changes = [
+        (owner, name, _bind(old) if tl.core.is_builtin(old) else getattr(owner, name))
+        for owner, name, old in scope._changes
+    ]
     scope.restore()
     stock.interpreter_builder = saved
     return changes
@@ -150,10 +153,7 @@ def _condition(value: Any) -> Any:
 
 
 def _bind(builtin: Callable) -> Callable:
-    def bound(*args: Any, _semantic: Any = None, **kwargs: Any) -> Any:
-        return builtin(*args, **kwargs, _semantic=_SEMANTIC)
-
-    return bound
+    return front_end.bind(builtin, _SEMANTIC)
 
 
 def _call(self: JITFunction, *args: Any, **kwargs: Any) -> Any:

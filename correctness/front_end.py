@@ -1,0 +1,79 @@
+# pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false
+"""Front end: Triton's types, remembered, for a block's type costs more than its arithmetic.
+
+The compiler builds every type once, an interpreter at every operation. ``PATCHES`` replace, inside
+``interpret()`` only, the constructors by ones that copy what they computed before for an equal
+type, and ``Semantic`` skips the promotion and broadcasting of operands that agree already.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import triton.language as tl
+import triton.runtime.interpreter as stock
+from triton.language.semantic import TritonSemantic
+
+_make_block_type = tl.core.block_type.__init__
+_make_tensor = tl.core.tensor.__init__
+_np_dtype = stock._get_np_dtype
+
+_block_types: dict[tuple, dict[str, Any]] = {}
+_tensor_facts: dict[str, dict[str, Any]] = {}
+_np_dtypes: dict[str, np.dtype] = {}
+
+
+def _init_block_type(self: Any, element_ty: tl.dtype, shape: Any) -> None:
+    sizes = tuple([size.value if type(size) is tl.constexpr else size for size in shape])
+    known = _block_types.get((element_ty.name, sizes))
+    if known is None:
+        _make_block_type(self, element_ty, shape)
+        known = _block_types[element_ty.name, sizes] = dict(vars(self))
+    vars(self).update(known)
+
+
+def _init_tensor(self: Any, handle: Any, type: Any) -> None:
+    known = _tensor_facts.get(type.name)
+    if known is None:
+        _make_tensor(self, handle, type)
+        known = {
+            name: value for name, value in vars(self).items() if name not in ("handle", "type")
+        }
+        _tensor_facts[type.name] = known
+    vars(self).update(known, handle=handle, type=type)
+
+
+def _remembered_np_dtype(type: Any) -> np.dtype:
+    known = _np_dtypes.get(type.name)
+    if known is None:
+        known = _np_dtypes[type.name] = _np_dtype(type)
+    return known
+
+
+class Semantic(TritonSemantic):
+    """Triton's semantics, with a short way for operands of one type."""
+
+    def binary_op_type_checking_impl(self, lhs: Any, rhs: Any, *rules: Any, **named: Any) -> Any:
+        agree = type(lhs) is type(rhs) is tl.tensor and lhs.type.name == rhs.type.name
+        # division promotes the half types, and pointers and int1 have rules of their own
+        if agree and lhs.dtype.name in ("fp32", "fp64", "int32", "int64"):
+            return lhs, rhs
+        return super().binary_op_type_checking_impl(lhs, rhs, *rules, **named)
+
+
+def bind(builtin: Callable, semantic: Semantic) -> Callable:
+    """A builtin of triton.language that any Python code can call."""
+    # past the check that a kernel is being compiled
+    plain = getattr(builtin, "__wrapped__", builtin)
+
+    def bound(*args: Any, _semantic: Any = None, **kwargs: Any) -> Any:
+        return plain(*args, **kwargs, _semantic=semantic)
+
+    return bound
+
+
+PATCHES: list[tuple[Any, str, Any]] = [
+    (tl.core.block_type, "__init__", _init_block_type),
+    (tl.core.tensor, "__init__", _init_tensor),
+    (stock, "_get_np_dtype", _remembered_np_dtype),
+]
