@@ -30,7 +30,6 @@ from impl.common.sequences import (
     first_chunk,
     load_rows,
     load_state,
-    load_state_transposed,
     sequence_sizes,
     span,
     store_rows,
@@ -184,20 +183,19 @@ def _gradients_kernel(
     d = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V)
 
     index = chunk * H + head
-    state = load_state_transposed(states_ptr, index, K, V, BLOCK_K, BLOCK_V).to(d.dtype)
+    state = load_state(states_ptr, index, K, V, BLOCK_K, BLOCK_V).to(d.dtype)
     scores = tl.where(past, tl.dot(d, tl.trans(v), input_precision="ieee"), 0.0)
     dq = tl.dot(scores.to(k.dtype), k, input_precision="ieee")
-    dq += tl.dot(d, state, input_precision="ieee")
+    dq += tl.dot(d, tl.trans(state), input_precision="ieee")
     store_rows(dq_ptr, dq, rows, inside, head, H, K, BLOCK_K)
 
+    state = load_state(later_ptr, index, K, V, BLOCK_K, BLOCK_V).to(k.dtype)
     # formed anew, not transposed: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
-    state = load_state_transposed(later_ptr, index, K, V, BLOCK_K, BLOCK_V).to(v.dtype)
     scores = tl.where(later, tl.dot(v, tl.trans(d), input_precision="ieee"), 0.0)
     dk = tl.dot(scores.to(q.dtype), q, input_precision="ieee")
-    dk += tl.dot(v, state, input_precision="ieee")
+    dk += tl.dot(v, tl.trans(state), input_precision="ieee")
     store_rows(dk_ptr, dk, rows, inside, head, H, K, BLOCK_K)
 
-    state = load_state(later_ptr, index, K, V, BLOCK_K, BLOCK_V).to(k.dtype)
     scores = tl.where(later, tl.dot(k, tl.trans(q), input_precision="ieee"), 0.0)
     dv = tl.dot(scores.to(d.dtype), d, input_precision="ieee")
     dv += tl.dot(k, state, input_precision="ieee")

@@ -26,7 +26,6 @@ from impl.common.sequences import (
     block,
     load_rows,
     load_state,
-    load_state_transposed,
     span,
     store_rows,
     store_state,
@@ -137,7 +136,7 @@ def _query_walk_kernel(
     # S^T is built as such: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
     state = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if h0_ptr is not None:
-        state += load_state_transposed(h0_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        state += tl.trans(load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V))
 
     for done in range(0, length, BLOCK_T):
         rows, inside = start + done + steps, done + steps < length
@@ -172,8 +171,9 @@ def _reverse_walk_kernel(
     for_v = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     for_k = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if d_state_ptr is not None:
-        for_v += load_state(d_state_ptr, index, K, V, BLOCK_K, BLOCK_V)
-        for_k += load_state_transposed(d_state_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        last = load_state(d_state_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        for_v += last
+        for_k += tl.trans(last)
 
     chunks = tl.cdiv(length, BLOCK_T)
     for i in range(chunks):
