@@ -9,7 +9,7 @@ from .claims import Claim
 
 
 def suites_for(claim: Claim, suites: Iterable[suite.Suite]) -> list[tuple[str, float | None]]:
-    """Suites with a problem the claim speaks about, each with seconds; shortest first.
+    """Suites with a problem the claim speaks about, each with seconds; shortest first, smoke if equal.
 
     The seconds are what the clock samples take at least; a figure that needs no clock, and a task,
     whose time depends on the machine, have none.
@@ -22,7 +22,7 @@ def suites_for(claim: Claim, suites: Iterable[suite.Suite]) -> list[tuple[str, f
             timed = METRICS[claim.metric].way is Way.CLOCK
             sample_s = runner.ROUNDS * clock.SAMPLE_S
             found.append((each.name, sample_s * sum(problems) if timed else None))
-    return sorted(found, key=lambda one: (one[1] or 0.0, one[0]))
+    return sorted(found, key=lambda one: (one[1] or 0.0, one[0] != "smoke", one[0]))
 
 
 def _problems(claim: Claim, each: suite.Suite) -> Iterator[int]:
