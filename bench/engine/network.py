@@ -27,7 +27,6 @@ class Network(nn.Module):
         hidden: int,
     ) -> None:
         super().__init__()
-        # first, so that the same seed gives every mixer the same embedding
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=0.5)
         self.head = nn.Linear(width, classes)

@@ -5,8 +5,8 @@ The model is an embedding, blocks of
     x = x + mixer(conv(norm(x))),   x = x + mlp(norm(x)),
 
 and a head; the width of the MLP is cut so that every mixer's model has the task's number of
-parameters. Seed i fixes the initial weights and every sequence, whatever the mixer, so that runs of
-two mixers are paired by seed. On one machine a run repeats to the bit.
+parameters. Seed i fixes every sequence, whatever the mixer, so that runs of two mixers are paired by
+seed; it fixes the initial weights too, and on one machine a run repeats to the bit.
 """
 
 import ast
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from impl.registry import load, lookup
+from impl.registry import Plugin, load, lookup
 
 from .workers import each_apart
 
@@ -120,12 +120,14 @@ def train_job(job: Job) -> Run:
     return train(words.pop("mixer"), words.pop("task"), **words)
 
 
-def contestant(spec: str) -> tuple[str, dict[str, Any]]:
+def contestant(
+    spec: str, find: Callable[[str], Plugin] = lookup
+) -> tuple[str, dict[str, Any]]:
     """``mixers.deltanet(beta=2)`` as its id and knobs. ValueError for what no mixer has."""
     match = re.fullmatch(r"([^()]+?)(?:\((.*)\))?", spec)
     if match is None:
         raise ValueError(f"mixer {spec!r}, want something like mixers.deltanet(beta=2)")
-    plugin = lookup(match[1])
+    plugin = find(match[1])
     if plugin.kind != "mixer":
         raise ValueError(f"{plugin.id} is no mixer: it computes the op {plugin.op}")
     knobs: dict[str, Any] = {}

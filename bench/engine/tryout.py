@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import machine, store, suite
+from impl.registry import Plugin, lookup
+
+from . import machine, runner, store, suite
+from .admission import Admission
 from .contest import Figure, Results
 from .metrics import METRICS
 from .noise import median_interval
@@ -77,7 +80,8 @@ def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None =
         raise ValueError(f"seeds = {seeds}, want at least 1")
     everyone = tuple(dict.fromkeys([*mixers, *task.must_pass, *task.must_fail]))
     for mixer in everyone:
-        contestant(mixer)
+        # of this tree: an older commit may lack it, and it is then not run there
+        contestant(mixer, _of_this_tree)
         learning_rate(mixer, task)
     return Tryout(
         task=task, mixers=everyone, seeds=tuple(range(seeds)), tokens=tokens or task.tokens
@@ -132,6 +136,15 @@ def measure(
     return list(measurements(held, results, device))
 
 
+def cache(held: Tryout) -> runner.Cache:
+    """Hold a tryout on the machine's device: what asv's ``setup_cache`` keeps for its trackers."""
+    results, _ = hold(held, device=runner.default_device(), progress=report)
+    number = store.round_name(results)
+    return {
+        (f.plugin, held.task.name, DTYPE, f.metric): (f.samples, number) for f in results.figures
+    }
+
+
 def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterator[Measurement]:
     """What a tryout left, as measurements of this machine and commit."""
     here, at = machine.record(device), store.commit()
@@ -168,30 +181,44 @@ def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
     return {name: judged(tasks[name], held[max(held)]) for name, held in groups.items()}
 
 
-def laws(mixer: str) -> dict[str, str]:
-    """Mixer laws that ``mixer`` breaks, knobs included, with what was found."""
+def admission(mixer: str) -> Admission:
+    """Whether ``mixer``, with its knobs, is part of this commit and obeys the mixer laws."""
     from correctness.mixer_laws import Subject, check
     from impl.registry import load
 
-    plugin_id, knobs = contestant(mixer)
-    factory = load(plugin_id).run
-    assert factory is not None
-    return check(Subject(mixer, factory, tuple(knobs.items())))
+    try:
+        plugin_id, knobs = contestant(mixer)
+    except ValueError:
+        return Admission("not run", 0, "not part of this commit")
+    if absent := lookup(plugin_id).missing():
+        return Admission("not run", 0, absent)
+    try:
+        factory = load(plugin_id).run
+        assert factory is not None
+        broken = check(Subject(mixer, factory, tuple(knobs.items())))
+    except Exception as error:  # whatever a mixer raises is an answer about the mixer
+        return Admission("wrong", 1, f"{type(error).__name__}: {error}")
+    reason = "; ".join(f"{law}: {found}" for law, found in broken.items())
+    return Admission("wrong" if broken else "ok", len(broken), reason)
+
+
+def _of_this_tree(plugin_id: str) -> Plugin:
+    known = suite.plugins()
+    return known[plugin_id] if plugin_id in known else lookup(plugin_id)
 
 
 def _admitted(held: Tryout, results: Results, workers: int) -> Iterator[str]:
-    answers = dict(each_apart(laws, held.mixers, workers=workers))
+    answers = dict(each_apart(admission, held.mixers, workers=workers))
     for number, mixer in enumerate(held.mixers):
-        answer = answers[number]
-        if isinstance(answer, Exception):
-            results.exact(mixer, "contract", 1)
-            results.missing(mixer, "wrong", str(answer))
-            continue
-        results.exact(mixer, "contract", len(answer))
-        if not answer:
+        found = answers[number]
+        if isinstance(found, Exception):
+            found = Admission("wrong", 1, f"its laws: {found}")
+        if found.outcome != "not run":
+            results.exact(mixer, "contract", found.failing)
+        if found.admitted:
             yield mixer
-        for law, found in answer.items():
-            results.missing(mixer, "wrong", f"{law}: {found}")
+        else:
+            results.missing(mixer, found.outcome, found.reason)
 
 
 def _figures(mixer: str, runs: Sequence[Run], results: Results) -> None:

@@ -101,7 +101,8 @@ def _trial(rate: float, mixer: str, runs: Sequence[Run]) -> Trial:
     mine = [run for run in runs if run.mixer == mixer and run.rate == rate]
     return Trial(
         rate=rate,
-        accuracies=tuple(run.accuracy_trained for run in mine),
+        # rounded as in the file, so that the rate kept follows from what can be read there
+        accuracies=tuple(round(run.accuracy_trained, 4) for run in mine),
         thresholds=tuple(
             math.inf if run.tokens_to_threshold is None else run.tokens_to_threshold for run in mine
         ),
@@ -111,7 +112,7 @@ def _trial(rate: float, mixer: str, runs: Sequence[Run]) -> Trial:
 def _row(trial: Trial) -> dict[str, Any]:
     return {
         "rate": trial.rate,
-        "accuracies": [round(accuracy, 4) for accuracy in trial.accuracies],
+        "accuracies": list(trial.accuracies),
         "thresholds": ["never" if math.isinf(t) else int(t) for t in trial.thresholds],
     }
 

@@ -1,0 +1,67 @@
+"""Rates come from a sweep on seeds that never score, and are read from a file that survives it."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.engine import suite, tryout, tuning
+from bench.engine.tuning import GRID, SEEDS, Trial, choose, learning_rate, read, write
+from suites.tasks import find
+
+
+def trial(rate: float, accuracy: float, threshold: float = math.inf) -> Trial:
+    return Trial(rate=rate, accuracies=(accuracy,) * 2, thresholds=(threshold,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("trials", "kept"),
+    [
+        ([trial(1e-3, 0.9, 500), trial(1e-2, 0.8, 400)], 1e-2),
+        ([trial(1e-3, 0.9), trial(1e-2, 0.8)], 1e-3),
+        ([trial(1e-2, 0.8), trial(1e-3, 0.8)], 1e-3),
+        ([trial(1e-3, 0.99), trial(1e-2, 0.5, 400)], 1e-2),
+    ],
+    ids=["earlier threshold", "higher accuracy", "smaller rate", "reached at all"],
+)
+def test_the_rate_kept_is_the_one_with(trials: list[Trial], kept: float) -> None:
+    assert choose(trials).rate == kept
+
+
+def test_a_sweep_is_read_back_and_spares_the_others(tmp_path: Path) -> None:
+    file, task = tmp_path / "rates.toml", find("mqar-T32")
+    sweep = [trial(rate, 0.5, 64.0 if rate == 1e-2 else math.inf) for rate in GRID]
+    write(task, {"mixers.softmax": sweep}, file)
+    write(task, {"mixers.deltanet(beta=2)": sweep[:1]}, file)
+    assert learning_rate("mixers.softmax", task, file) == 1e-2
+    assert learning_rate("mixers.deltanet(beta=2)", task, file) == 1e-3
+    rows = read(file)[task.name]["mixers.softmax"]["sweep"]
+    assert [row["rate"] for row in rows] == list(GRID)
+    assert rows[0]["thresholds"] == ["never", "never"]
+
+
+def test_a_missing_rate_says_how_to_find_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tuning mqar-T32 'mixers\.ssd'"):
+        learning_rate("mixers.ssd", find("mqar-T32"), tmp_path / "none.toml")
+
+
+def test_tuning_seeds_never_score() -> None:
+    for name in suite.names():
+        for held in tryout.tryouts(name):
+            assert not set(SEEDS) & set(held.seeds)
+
+
+def test_committed_rates_follow_from_the_committed_sweeps() -> None:
+    for task, mixers in read().items():
+        for mixer, table in mixers.items():
+            trials = [
+                Trial(
+                    rate=row["rate"],
+                    accuracies=tuple(row["accuracies"]),
+                    thresholds=tuple(math.inf if t == "never" else t for t in row["thresholds"]),
+                )
+                for row in table["sweep"]
+            ]
+            assert tuple(each.rate for each in trials) == tuning.GRID, (task, mixer)
+            assert all(len(each.accuracies) == len(SEEDS) for each in trials), (task, mixer)
+            assert choose(trials).rate == table["rate"], (task, mixer)
