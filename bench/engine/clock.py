@@ -201,9 +201,14 @@ class CpuStopwatch:
 
     def number(self, call: Call) -> int:
         number = 1
-        while (elapsed := self.seconds(call, number)) < SAMPLE_S / 2:
+        while (elapsed := self._undisturbed(call, number)) < SAMPLE_S / 2:
             number *= 2
-        return max(1, math.ceil(number * SAMPLE_S / elapsed))
+        return math.ceil(number * SAMPLE_S / elapsed)
+
+    def _undisturbed(self, call: Call, number: int) -> float:
+        elapsed = self.seconds(call, number)
+        # one preemption would look like a slow call and end the search
+        return min(elapsed, self.seconds(call, number)) if elapsed >= SAMPLE_S / 2 else elapsed
 
     def disturbance(self) -> str | None:
         return f"queued for {self._share:.0%}" if self._share > WAITED else None
@@ -268,10 +273,14 @@ def _queued_ns() -> int | None:
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
     was = gc.isenabled()
+    gc.collect()
+    # what lives already is not looked at again: the collection of each round is quick
+    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
+        gc.unfreeze()
         if was:
             gc.enable()
 

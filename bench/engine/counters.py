@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,19 @@ def command(target: Sequence[str], *, section: str = "measured") -> list[str]:
         "--target-processes=all",
         *target,
     ]
+
+
+def count(target: Sequence[str], *, section: str = "measured") -> list[KernelTraffic]:
+    """DRAM bytes of every kernel that ``target`` launches inside ``section``.
+
+    RuntimeError quotes ncu when it refuses, for instance because counters are kept from this user.
+    """
+    line = command(target, section=section)
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
+        raise RuntimeError(f"ncu ended with {done.returncode}: {' '.join(said) or 'no reason'}")
+    return parse(done.stdout)
 
 
 def parse(text: str) -> list[KernelTraffic]:

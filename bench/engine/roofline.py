@@ -8,13 +8,16 @@ kernel really moves, the time that this kernel cannot. Data-sheet ceilings are n
 an efficiency says which kind it was taken against.
 """
 
+import contextlib
 import functools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
+
+from . import clock
 
 CARDS = Path(__file__).parents[2] / "suites" / "gpus.toml"
 
@@ -27,6 +30,12 @@ ALIASES = {
     "float8_e5m2": "fp8",
 }
 """torch's names of operand types, as ``gpus.toml`` calls them."""
+COPIED = 512 * 2**20
+"""Bytes that the copy of a calibration reads and writes together: beyond any cache."""
+SMALLEST_COPY = 2**20
+"""Bytes below which a copy measures the cost of calling it."""
+SIDE = {"cpu": 1024, "cuda": 8192}
+"""Rows of the square matrices of a calibration, enough to hide their traffic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +142,77 @@ def bound(gpu: str | Ceilings, bytes: float, flops: float, dtype: str) -> Bound:
         term="bandwidth" if moving >= doing else "compute",
         origin=limits.origin,
     )
+
+
+def calibrate(
+    device: str,
+    *,
+    dtypes: Sequence[str] | None = None,
+    bytes: int | None = None,
+    rounds: int = 9,
+) -> Ceilings:
+    """Ceilings of the machine in hand: the fastest of ``rounds`` copies and matrix products.
+
+    The copy counts each byte once read and once written, as STREAM does. On a CPU, whose samples
+    start from warm caches, the bandwidth of a problem is that of a copy that moves as many
+    ``bytes``; None is main storage. A GPU is timed from a cold cache, and always against DRAM.
+    RuntimeError when the machine is too busy to be measured.
+    """
+    import torch
+
+    kind = device.partition(":")[0]
+    moved = COPIED if bytes is None or kind == "cuda" else max(bytes, SMALLEST_COPY)
+    source = torch.ones(moved // 8, dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    calls: dict[str, clock.Call] = {"copy": lambda: target.copy_(source)}
+    operands = dtypes or (("fp32",) if kind == "cpu" else ("fp32", "tf32", "fp16", "bf16"))
+    for operand in operands:
+        calls[operand] = _product(operand, SIDE[kind], device)
+    with _exact_float32():
+        timings = clock.rounds(calls, device=device, rounds=rounds)
+    fastest = {name: _fastest(name, timing) for name, timing in timings.items()}
+    return Ceilings(
+        origin="measured",
+        bytes_per_s=8 * source.numel() / fastest["copy"],
+        flops_per_s={operand: 2 * SIDE[kind] ** 3 / fastest[operand] for operand in operands},
+    )
+
+
+def _fastest(name: str, timing: clock.Timing) -> float:
+    if not timing.samples:
+        raise RuntimeError(f"no undisturbed sample of {name}: {timing.why}")
+    return min(timing.samples)
+
+
+def _product(operand: str, side: int, device: str) -> clock.Call:
+    import torch
+
+    names = {alias: name for name, alias in ALIASES.items()}
+    dtype = getattr(torch, names["fp32" if operand == "tf32" else operand])
+    a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    if operand != "tf32":
+        return lambda: a @ b
+
+    def product() -> object:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            return a @ b
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    return product
+
+
+@contextlib.contextmanager
+def _exact_float32() -> Iterator[None]:
+    import torch
+
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _card(key: str, entry: Mapping[str, Any]) -> Card:

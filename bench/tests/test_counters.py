@@ -56,6 +56,32 @@ def test_command_counts_one_range_and_ends_with_its_target(monkeypatch):
     assert f"--metrics={counters.READ},{counters.WRITE}" in line
 
 
+@pytest.fixture
+def ncu(monkeypatch, tmp_path):
+    """Puts a stand-in for ncu on PATH that prints ``text`` and ends with ``code``."""
+
+    def install(text, code=0):
+        (tmp_path / "table.csv").write_text(text)
+        tool = tmp_path / "ncu"
+        tool.write_text(f"#!/bin/sh\ncat {tmp_path}/table.csv\nexit {code}\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    return install
+
+
+def test_traffic_of_a_program_is_counted(ncu):
+    ncu(table("byte", "byte", ("k", "64", "32"), ("k", "64", "32")))
+    launches = counters.count(["true"])
+    assert sum(each.read + each.written for each in launches) == 192
+
+
+def test_refusal_of_ncu_is_quoted(ncu):
+    ncu("==ERROR== ERR_NVGPUCTRPERM - no permission\n", code=1)
+    with pytest.raises(RuntimeError, match="ended with 1: ==ERROR== ERR_NVGPUCTRPERM"):
+        counters.count(["true"])
+
+
 def test_absence_has_its_reason(monkeypatch):
     monkeypatch.setattr(counters.shutil, "which", lambda name: None)
     assert counters.unavailable() == "ncu is not on PATH"
