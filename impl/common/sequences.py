@@ -130,6 +130,14 @@ def load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr)
 
 
 @triton.jit
+def load_state_transposed(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr):
+    """State ``index`` of a contiguous [states, K, V] tensor with its axes exchanged, in float32."""
+    k, v = tl.arange(0, BLOCK_K)[None, :], tl.arange(0, BLOCK_V)[:, None]
+    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_V, BLOCK_K]
+    return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0).to(tl.float32)
+
+
+@triton.jit
 def store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr):
     """Write state ``index`` of a contiguous [states, K, V] tensor in its dtype."""
     k, v = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
