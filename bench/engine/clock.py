@@ -10,12 +10,13 @@ CPU: ``number`` calls back to back, enough for ``SAMPLE_S``, read from ``perf_co
 garbage collector off. CUDA: ``number`` calls, each between two events and after a flush of the L2
 cache, summed.
 
-A round is disturbed when the machine says so, never because its figure is unwelcome: on Linux a
+A sample is disturbed when the machine says so, never because its figure is unwelcome: on Linux a
 thread of this process was ready but waited for a CPU for more than ``WAITED`` of the sample (the
 scheduler's own account, ``/proc/self/task/*/schedstat``); on CUDA the SM clock fell below
-``CLOCK`` of its maximum or the driver reported a slowdown. A disturbed round is dropped for every
-call, counted, and taken again, at most ``rounds`` times in all. Time that a hypervisor steals is
-not visible here.
+``CLOCK`` of its maximum or the driver reported a slowdown. A disturbed sample is dropped, counted
+and taken again at once, ``RETRIES`` times; if none is clean the round is void for every call, and at
+most twice ``rounds`` are begun. A machine that is always busy thus yields no sample and no interval.
+Time that a hypervisor steals is not visible here.
 """
 
 import contextlib
@@ -41,6 +42,7 @@ CUDA_CALLS = 50
 """Most calls of one CUDA sample, because each pays a flush that is not counted."""
 WAITED = 0.05
 CLOCK = 0.75
+RETRIES = 3
 
 Call = Callable[[], object]
 
@@ -51,7 +53,7 @@ class Timing:
 
     samples: tuple[float, ...]
     dropped: int
-    """Rounds dropped because the machine reported a disturbance."""
+    """Samples of this call dropped because the machine reported a disturbance."""
     why: str
     """The disturbance that dropped the latest of them."""
     number: int
@@ -103,72 +105,83 @@ def rounds(
     """
     if not calls:
         return {}
-    watch = _stopwatch(device)
     began = time.monotonic()
-    numbers = {name: _calibrate(watch, name, call, limit_s) for name, call in calls.items()}
+    race = _Race(_stopwatch(device), calls, limit_s)
     kept: list[dict[str, float]] = []
-    dropped: list[str] = []
     with _without_collector():
         for attempt in range(2 * rounds):
             late = seconds is not None and attempt > 0 and time.monotonic() - began > seconds
             if late or len(kept) == rounds:
                 break
-            samples, disturbance = _round(watch, calls, numbers, attempt, limit_s)
-            if disturbance is not None:
-                dropped.append(disturbance)
+            samples = race.round(attempt)
+            if samples is None:
                 continue
             kept.append(samples)
             if progress is not None:
                 progress(len(kept), rounds)
-    return {
-        name: _timing([sample[name] for sample in kept], dropped, numbers[name], watch.watch)
-        for name in calls
-    }
+    return {name: race.timing(name, [each[name] for each in kept]) for name in calls}
 
 
 def order(names: Sequence[str], attempt: int) -> list[str]:
-    """``names`` rotated by ``attempt``, backwards every other time: neighbours change as well."""
-    turn = attempt % len(names)
-    rotated = [*names[turn:], *names[:turn]]
-    return rotated[::-1] if attempt % 2 else rotated
+    """``names`` rotated by ``attempt``, backwards every other turn: AB BA BA AB, ABC BCA CAB CBA."""
+    turns, shift = divmod(attempt, len(names))
+    rotated = [*names[shift:], *names[:shift]]
+    return rotated[::-1] if turns % 2 else rotated
 
 
-def _round(
-    watch: Stopwatch,
-    calls: Mapping[str, Call],
-    numbers: Mapping[str, int],
-    attempt: int,
-    limit_s: float | None,
-) -> tuple[dict[str, float], str | None]:
-    gc.collect()
-    samples: dict[str, float] = {}
-    for name in order(list(calls), attempt):
-        with _limit(name, limit_s, numbers[name]):
-            samples[name] = watch.seconds(calls[name], numbers[name]) / numbers[name]
-        if disturbance := watch.disturbance():
-            return samples, f"{name}: {disturbance}"
-    return samples, None
+class _Race:
+    """The calls that are timed against each other, and the samples that each has lost."""
 
+    def __init__(self, watch: Stopwatch, calls: Mapping[str, Call], limit_s: float | None) -> None:
+        self._watch = watch
+        self._calls = calls
+        self._limit_s = limit_s
+        self._dropped: dict[str, list[str]] = {name: [] for name in calls}
+        self._numbers = {name: self._calibrated(name) for name in calls}
 
-def _calibrate(watch: Stopwatch, name: str, call: Call, limit_s: float | None) -> int:
-    # the first call compiles and allocates, the second runs from warm caches
-    for _ in range(2):
-        with _limit(name, limit_s, 1):
-            call()
-    return watch.number(call)
+    def round(self, attempt: int) -> dict[str, float] | None:
+        """Seconds by call, or None when one of them could not be taken undisturbed."""
+        gc.collect()
+        samples: dict[str, float] = {}
+        for name in order(list(self._calls), attempt):
+            sample = self._sample(name)
+            if sample is None:
+                return None
+            samples[name] = sample
+        return samples
 
+    def timing(self, name: str, samples: Sequence[float]) -> Timing:
+        """The result of one call from its kept ``samples``."""
+        low, high = median_interval(samples)
+        dropped = self._dropped[name]
+        return Timing(
+            samples=tuple(samples),
+            dropped=len(dropped),
+            why=dropped[-1] if dropped else "",
+            number=self._numbers[name],
+            low=low,
+            high=high,
+            watch=self._watch.watch,
+        )
 
-def _timing(samples: list[float], dropped: list[str], number: int, watch: str) -> Timing:
-    low, high = median_interval(samples)
-    return Timing(
-        samples=tuple(samples),
-        dropped=len(dropped),
-        why=dropped[-1] if dropped else "",
-        number=number,
-        low=low,
-        high=high,
-        watch=watch,
-    )
+    def _sample(self, name: str) -> float | None:
+        call, number = self._calls[name], self._numbers[name]
+        for _ in range(1 + RETRIES):
+            with _limit(name, self._limit_s, number):
+                elapsed = self._watch.seconds(call, number)
+            disturbance = self._watch.disturbance()
+            if disturbance is None:
+                return elapsed / number
+            self._dropped[name].append(disturbance)
+        return None
+
+    def _calibrated(self, name: str) -> int:
+        call = self._calls[name]
+        # the first call compiles and allocates, the second runs from warm caches
+        for _ in range(2):
+            with _limit(name, self._limit_s, 1):
+                call()
+        return self._watch.number(call)
 
 
 def _stopwatch(device: str) -> Stopwatch:

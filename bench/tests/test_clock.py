@@ -1,6 +1,7 @@
 """Samples are seconds of one call, interleaved, dropped for outside reasons only, and never hang."""
 
 import hashlib
+import itertools
 import os
 import threading
 import time
@@ -52,39 +53,61 @@ def test_enough_calls_make_a_sample_though_one_is_preempted(monkeypatch, each, p
     assert watch.number(lambda: None) == pytest.approx(wanted, abs=1)
 
 
-def test_every_round_times_every_call_once_in_a_changing_order(quick, monkeypatch):
+@pytest.mark.parametrize("names", ["ab", "abc", "abcde"])
+def test_every_round_times_every_call_once_in_a_fair_order(quick, monkeypatch, names):
     monkeypatch.setattr(clock.CpuStopwatch, "number", lambda self, call: 1)
+    monkeypatch.setattr(clock.CpuStopwatch, "disturbance", lambda self: None)
     log = []
-    calls = {name: lambda name=name: log.append(name) for name in "abc"}
-    clock.rounds(calls, device="cpu", rounds=6)
-    timed = log[6:]  # two warm-up calls each
-    rounds = ["".join(timed[i : i + 3]) for i in range(0, 18, 3)]
-    assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
-    assert set(Counter(each[0] for each in rounds).values()) == {2}
-    assert len(set(rounds)) == 6
+    calls = {name: lambda name=name: log.append(name) for name in names}
+    size, count = len(names), 2 * len(names)
+    clock.rounds(calls, device="cpu", rounds=count)
+    timed = log[2 * size :]  # two warm-up calls each
+    rounds = ["".join(timed[i : i + size]) for i in range(0, count * size, size)]
+    assert all(sorted(each) == list(names) for each in rounds)
+    for place in range(size):
+        assert set(Counter(each[place] for each in rounds).values()) == {2}, place
+    # whoever runs after another also runs before it, as often
+    pairs = Counter((x, y) for each in rounds for x, y in itertools.combinations(each, 2))
+    assert set(pairs.values()) == {size}
 
 
-def test_disturbed_round_is_dropped_for_all_and_taken_again(quick, monkeypatch):
+def disturbed(monkeypatch, verdicts):
+    """A machine that reports ``verdicts`` on one sample after the other, then rests."""
     monkeypatch.setattr(clock.CpuStopwatch, "number", lambda self, call: 1)
-    verdicts = iter([None, "queued for 40%", *[None] * 40])
-    monkeypatch.setattr(clock.CpuStopwatch, "disturbance", lambda self: next(verdicts))
-    taken = {"a": 0, "b": 0}
+    reports = iter(verdicts)
+    monkeypatch.setattr(clock.CpuStopwatch, "disturbance", lambda self: next(reports, None))
 
-    def call(name):
-        taken[name] += 1
 
-    calls = {name: lambda name=name: call(name) for name in "ab"}
+def test_disturbed_sample_is_dropped_and_taken_again(quick, monkeypatch):
+    disturbed(monkeypatch, [None, "queued for 40%"])
+    log = []
+    calls = {name: lambda name=name: log.append(name) for name in "ab"}
     timings = clock.rounds(calls, device="cpu", rounds=10)
     assert [len(t.samples) for t in timings.values()] == [10, 10]
-    assert [t.dropped for t in timings.values()] == [1, 1]
-    assert timings["a"].why == "b: queued for 40%"
+    assert (timings["a"].dropped, timings["b"].dropped) == (0, 1)
+    assert timings["b"].why == "queued for 40%"
+    # after two warm-up calls each: one more b, then the next round
+    assert "".join(log[4:9]) == "abbba"
+
+
+def test_round_without_a_clean_sample_is_void_for_every_call(quick, monkeypatch):
+    disturbed(monkeypatch, [None, *["queued for 40%"] * (1 + clock.RETRIES)])
+    values = iter(range(1000))
+    monkeypatch.setattr(
+        clock.CpuStopwatch, "seconds", lambda self, call, number: float(next(values))
+    )
+    timings = clock.rounds({"a": list, "b": list}, device="cpu", rounds=8)
+    # sample 0 of a was clean, and goes with the samples 1 to 4 of b
+    assert min(timings["a"].samples + timings["b"].samples) == 5.0
+    assert [len(t.samples) for t in timings.values()] == [8, 8]
+    assert timings["b"].dropped == 4
 
 
 def test_machine_that_never_rests_gives_no_interval(quick, monkeypatch):
     monkeypatch.setattr(clock.CpuStopwatch, "disturbance", lambda self: "queued for 90%")
     timing = clock.rounds({"a": lambda: None}, device="cpu", rounds=8)["a"]
     assert timing.samples == ()
-    assert timing.dropped == 16
+    assert timing.dropped == 16 * (1 + clock.RETRIES)
     assert (timing.low, timing.high) == (-float("inf"), float("inf"))
     with pytest.raises(ValueError, match="no samples"):
         _ = timing.value
