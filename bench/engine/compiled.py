@@ -1,0 +1,88 @@
+"""Figures of Triton plugins compiled for cards that are not here: what ``bench/static.py`` tracks.
+
+The kernels of one call are taken together: most registers, most shared bytes, all spilled bytes, all
+matrix instructions. A kernel that a card cannot launch leaves no figure.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from . import suite
+from .metrics import STATIC
+from .record import dims
+from .trackers import Cache
+
+TARGETS = ("80", "90", "100")
+"""Compute capabilities of A100, of H100 and H200, and of B200."""
+DTYPE = "bfloat16"
+"""What the kernels are compiled for, whatever a suite times on a CPU: what models train in."""
+
+
+def contests(name: str) -> list[suite.Contest]:
+    """The contests of a suite that have a Triton plugin, with those plugins only."""
+    found = []
+    for contest in suite.load(name).contests:
+        triton = [each for each in contest.plugins if _compiles(each)]
+        if triton:
+            found.append(dataclasses.replace(contest, plugins=tuple(triton), dtypes=(DTYPE,)))
+    return found
+
+
+def axes(contest: suite.Contest) -> Mapping[str, Sequence[str]]:
+    """Parameters of the figures: kernels are specialised on sizes, on the dtype and for a card."""
+    return {
+        "plugin": contest.plugins,
+        "sizes": contest.modelled_sizes,
+        "dtype": contest.dtypes,
+        "target": TARGETS,
+    }
+
+
+def cache(contest: suite.Contest) -> Cache:
+    """Compile every kernel of every plugin of the contest; a plugin that cannot is left out."""
+    began = int(time.time() * 1e3)
+    found = {}
+    for plugin, sizes in itertools.product(contest.plugins, contest.modelled_sizes):
+        for target, metric, value in figures(plugin, contest.op, sizes):
+            found[plugin, sizes, DTYPE, target, metric] = ((value,), began)
+    return found
+
+
+def figures(plugin: str, op: str, sizes: str) -> Iterator[tuple[str, str, float]]:
+    """Target, metric and value of one plugin on one problem."""
+    import torch
+
+    from correctness.case import Case
+    from correctness.op import find
+    from impl.registry import load
+
+    from . import static_report
+
+    try:
+        case = Case(load(plugin), find(op), dims(sizes), getattr(torch, DTYPE))
+        if case.refusal():
+            return
+        inputs, run = case.inputs(), case.plugin.run
+        assert run is not None
+        reports = static_report.report(lambda: run(**inputs), tuple(map(int, TARGETS)))
+    except Exception:  # whatever a plugin raises, it has no figure; its contract says why
+        return
+    for target in TARGETS:
+        kernels = [each for each in reports if each.target == int(target)]
+        if kernels and all(each.fits and each.code for each in kernels):
+            codes = [each.code for each in kernels if each.code]
+            values = (
+                max(code.registers for code in codes),
+                sum(code.spill_stores + code.spill_loads for code in codes),
+                max(each.shared for each in kernels),
+                sum(sum(code.matrix.values()) for code in codes),
+            )
+            for metric, value in zip(STATIC, values, strict=True):
+                yield target, metric, float(value)
+
+
+def _compiles(plugin: str) -> bool:
+    found = suite.plugins()[plugin]
+    return found.needs == ("triton",)
