@@ -50,7 +50,7 @@ def _nearest_bfloat16(numbers: np.ndarray) -> np.ndarray:
 
 
 def _wide(handle: Any) -> Any:
-    if isinstance(handle, TensorHandle) and handle.dtype.scalar == BFLOAT16:
+    if isinstance(handle, TensorHandle) and handle.dtype.scalar.name == BFLOAT16.name:
         return TensorHandle(widen_bfloat16(handle.data), tl.float32)
     return handle
 

@@ -17,10 +17,12 @@ from triton.language.semantic import TritonSemantic
 _make_block_type = tl.core.block_type.__init__
 _make_tensor = tl.core.tensor.__init__
 _np_dtype = stock._get_np_dtype
+_dtype_equals = tl.core.dtype.__eq__
 
 _block_types: dict[tuple, dict[str, Any]] = {}
 _tensor_facts: dict[str, dict[str, Any]] = {}
 _np_dtypes: dict[str, np.dtype] = {}
+_computation_types: dict[tuple, tl.dtype] = {}
 
 
 def _init_block_type(self: Any, element_ty: tl.dtype, shape: Any) -> None:
@@ -50,8 +52,12 @@ def _remembered_np_dtype(type: Any) -> np.dtype:
     return known
 
 
+def _equal_dtypes(self: tl.dtype, other: Any) -> bool:
+    return self is other or _dtype_equals(self, other)
+
+
 class Semantic(TritonSemantic):
-    """Triton's semantics, with a short way for operands of one type."""
+    """Triton's semantics, with short ways for operands that agree and for broadcasting."""
 
     def binary_op_type_checking_impl(self, lhs: Any, rhs: Any, *rules: Any, **named: Any) -> Any:
         agree = type(lhs) is type(rhs) is tl.tensor and lhs.type.name == rhs.type.name
@@ -59,6 +65,33 @@ class Semantic(TritonSemantic):
         if agree and lhs.dtype.name in ("fp32", "fp64", "int32", "int64"):
             return lhs, rhs
         return super().binary_op_type_checking_impl(lhs, rhs, *rules, **named)
+
+    def computation_type_impl(self, *operands: Any) -> Any:
+        key = tuple([getattr(operand, "name", operand) for operand in operands])
+        known = _computation_types.get(key)
+        if known is None:
+            known = _computation_types[key] = super().computation_type_impl(*operands)
+        return known
+
+    def broadcast_impl_value(self, lhs: Any, rhs: Any) -> Any:
+        left, right = _shape(lhs), _shape(rhs)
+        if left == right:
+            return lhs, rhs
+        # Triton's rule is numpy's: missing axes come first, sizes 1 stretch
+        shape = np.broadcast_shapes(left, right)
+        return _stretched(lhs, left, shape), _stretched(rhs, right, shape)
+
+
+def _stretched(value: Any, have: tuple[int, ...], want: tuple[int, ...]) -> Any:
+    if have == want:
+        return value
+    handle = value.handle
+    data = np.broadcast_to(handle.data, want) if have else np.full(want, handle.data)
+    return tl.tensor(stock.TensorHandle(data, handle.dtype), tl.block_type(value.dtype, list(want)))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.handle.data.shape if value.type.is_block() else ()
 
 
 def bind(builtin: Callable, semantic: Semantic) -> Callable:
@@ -75,5 +108,6 @@ def bind(builtin: Callable, semantic: Semantic) -> Callable:
 PATCHES: list[tuple[Any, str, Any]] = [
     (tl.core.block_type, "__init__", _init_block_type),
     (tl.core.tensor, "__init__", _init_tensor),
+    (tl.core.dtype, "__eq__", _equal_dtypes),
     (stock, "_get_np_dtype", _remembered_np_dtype),
 ]

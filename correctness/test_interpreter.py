@@ -123,6 +123,11 @@ def _condition_kernel(x_ptr, N: tl.constexpr):
         tl.store(x_ptr, 0.0)
 
 
+@triton.jit
+def _mismatch_kernel(x_ptr):
+    tl.store(x_ptr + tl.arange(0, 16), tl.load(x_ptr + tl.arange(0, 16)) + tl.arange(0, 32))
+
+
 _tuned_copy_kernel = triton.autotune(
     [triton.Config({"BLOCK": 16}), triton.Config({"BLOCK": 32})], ["n"]
 )(_copy_kernel)
@@ -321,6 +326,11 @@ def test_loop_index_is_a_tensor():
 def test_block_as_condition_is_refused():
     with interpret(), pytest.raises(ValueError, match="block of shape"):
         _condition_kernel[(1,)](torch.zeros(16), 16)
+
+
+def test_blocks_that_do_not_broadcast_are_refused():
+    with interpret(), pytest.raises(ValueError, match="shape mismatch"):
+        _mismatch_kernel[(1,)](torch.zeros(64))
 
 
 def test_autotuner_takes_its_first_configuration():

@@ -99,7 +99,7 @@ class EagerMeter:
         self._storages[key] = None
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._freed, key, size)
+        weakref.finalize(storage, self._freed, key, size).atexit = False
 
     def _freed(self, key: int, size: int) -> None:
         del self._storages[key]
