@@ -43,7 +43,7 @@ lint: setup
 	@$(bin)/python -m pyright
 
 site: setup
-	@$(bin)/python -m asv publish
+	@$(bin)/python -c "from bench.smoke import site; site()"
 
 wheelhouse:
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" bash .ci/install --download

@@ -6,12 +6,14 @@ matrix instructions. A kernel that a card cannot launch leaves no figure.
 
 import dataclasses
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import suite
+from . import runner, store, suite
 from .metrics import STATIC
-from .record import dims
+from .record import STATIC as STATIC_MODULE
+from .record import class_name, dims
 from .trackers import Cache
 
 TARGETS = ("80", "90", "100")
@@ -86,3 +88,26 @@ def figures(plugin: str, op: str, sizes: str) -> Iterator[tuple[str, str, float]
 def _compiles(plugin: str) -> bool:
     found = suite.plugins()[plugin]
     return found.needs == ("triton",)
+
+
+def keep(name: str) -> int:
+    """Compile what the store lacks of a suite and store it; the number of contests compiled."""
+    place, device, done = store.Place.here(), runner.default_device(), 0
+    for contest in contests(name):
+        subject = f"{STATIC_MODULE}.{class_name(name, contest.op)}"
+        if place.has(device, subject):
+            continue
+        found = cache(contest)
+        grid = tuple(axes(contest).values())
+        by_metric: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {m: {} for m in STATIC}
+        for (*cell, metric), (samples, _) in found.items():
+            by_metric[metric][tuple(cell)] = samples
+        number = max((rounds for _, rounds in found.values()), default=0)
+        everywhere = set(itertools.product(*grid))
+        place.write(device, subject, (contest.version, grid), by_metric, everywhere, number)
+        done += 1
+    return done
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1])

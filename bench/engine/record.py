@@ -44,7 +44,7 @@ class Measurement:
     machine: str
     """Name of the machine, a folder of ``results/``."""
     kind: str
-    """``cpu``, or the GPU's key in ``suites/gpus.toml``."""
+    """``cpu``, the GPU's key in ``suites/gpus.toml``, or ``sm_90`` of what was compiled for it."""
     samples: tuple[float, ...]
     """Sample i was taken in round i: samples of two plugins of one group are paired by position."""
     low: float
@@ -159,6 +159,8 @@ def _measurement(
     subject, name = what
     metric, params = METRICS[name], data["params"]
     plugin, sizes, dtype = (*parameters, "", "")[:3]
+    # what was compiled is about a card that need not be here
+    kind = f"sm_{parameters[3]}" if len(parameters) > 3 else params.get("kind", "cpu")
     samples = tuple(cell.get("samples") or (cell["result"],))
     if metric.exact:
         low = high = samples[0]
@@ -175,7 +177,7 @@ def _measurement(
         sizes=sizes,
         dtype=dtype,
         machine=params["machine"],
-        kind=params.get("kind", "cpu"),
+        kind=kind,
         samples=samples,
         low=low,
         high=high,

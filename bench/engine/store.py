@@ -141,6 +141,11 @@ class Place:
         }
         return [plugin for plugin in problem.plugins if plugin not in there - again]
 
+    def has(self, device: str, subject: str) -> bool:
+        """Whether anything of a subject, ``static.SmokeDeltaRule``, is stored here."""
+        names = self._open(device).get_all_result_keys()
+        return any(name.startswith(f"{subject}.") for name in names)
+
     def add(self, suite: str, contest: Contest, problem: Problem, results: Results) -> None:
         """Write a contest's figures, and the reasons for those that are missing."""
         axes = (contest.plugins, contest.all_sizes, contest.dtypes)
