@@ -96,7 +96,8 @@ class Case:
                 raise AssertionError(f"output is {mine.dtype}, want {self.dtype}")
         reference = reference or self.op
         truth, plain = reference(**to(inputs, torch.float64)), reference(**inputs)
-        return compare_all("output ", *(dict(enumerate(x)) for x in (got, truth, plain)), self.dtype)
+        mine, true, naive = (dict(enumerate(each)) for each in (got, truth, plain))
+        return compare_all("output ", mine, true, naive, self.dtype)
 
     def compare_gradients(
         self,
@@ -128,7 +129,8 @@ def compare_all(
             raise AssertionError(f"{what}{name} is {[*mine.shape]}, want {[*truth[name].shape]}")
     largest = max(rms(true) for true in truth.values())
     return [
-        compare(f"{what}{name}", got[name], truth[name], plain[name], dtype, largest) for name in got
+        compare(f"{what}{name}", got[name], truth[name], plain[name], dtype, largest)
+        for name in got
     ]
 
 

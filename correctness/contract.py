@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import torch
 
-from correctness.case import Case, Comparison, dtype_name
+from correctness.case import Case, dtype_name
 from correctness.op import find
 from correctness.promises import CHECKS, Check, NotRun, Unsupported
 from impl.registry import Plugin, load
@@ -120,7 +120,9 @@ def attempt(each: Check, case: Case) -> Result:
     except (NotRun, torch.OutOfMemoryError) as reason:
         return Result(each.name, Outcome.NOT_RUN, *where, reason=str(reason))
     except Exception as error:  # whatever a plugin raises is an answer about the plugin
-        reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        reason = (
+            str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        )
         return Result(each.name, Outcome.WRONG, *where, reason=reason)
     worst = max(found, key=lambda one: one.excess, default=None)
     if worst is None:

@@ -11,6 +11,7 @@ contract.
 import argparse
 import ast
 import copy
+import functools
 import multiprocessing
 import random
 import shutil
@@ -191,7 +192,7 @@ def _judge(folder: str, plugin_id: str, send: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the score of each plugin and every survivor."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("plugin", nargs="+", help="plugin ids")
     parser.add_argument("--sample", type=int, help="edits a plugin, drawn at random; default all")
     parser.add_argument("--seconds", type=float, default=60.0, help="limit an edit")
@@ -202,18 +203,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     for plugin_id in given.plugin:
-        tried = [
-            edit for file, names in sources(plugin_id).items() for edit in edits(file, names)
-        ]
+        tried = [edit for file, names in sources(plugin_id).items() for edit in edits(file, names)]
         if given.sample and given.sample < len(tried):
             tried = random.Random(0).sample(tried, given.sample)
+        judge = functools.partial(survives, plugin_id=plugin_id, seconds=given.seconds)
         with ThreadPoolExecutor(given.jobs) as pool:
-            noticed = list(pool.map(lambda edit: survives(edit, plugin_id, given.seconds), tried))
-        caught = sum(each is not None for each in noticed)
-        print(f"{plugin_id}: {caught} of {len(tried)} edits noticed", flush=True)
-        for edit, why in zip(tried, noticed, strict=True):
-            if why is None:
-                print(f"  survived {edit}", flush=True)
+            noticed = list(pool.map(judge, tried))
+        survivors = [edit for edit, why in zip(tried, noticed, strict=True) if why is None]
+        lines = [f"{plugin_id}: {len(tried) - len(survivors)} of {len(tried)} edits noticed"]
+        sys.stdout.write("\n".join([*lines, *(f"  survived {edit}" for edit in survivors)]) + "\n")
+        sys.stdout.flush()
     return 0
 
 

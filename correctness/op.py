@@ -7,13 +7,18 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Protocol, get_args, get_origin
 
 import torch
 from torch import Tensor
 
-Draw = Callable[[tuple[int, ...], torch.Generator, bool], Tensor]
-"""Shape, generator and whether extreme values are wanted, to a float64 tensor."""
+
+class Draw(Protocol):
+    """An input law: draws a float64 tensor that obeys it."""
+
+    def __call__(
+        self, shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Op:
         self.check_dims(dims)
         rng = torch.Generator().manual_seed(seed)
         return {
-            name: self.draw.get(name, normal)(tuple(dims[axis] for axis in axes), rng, extreme)
+            name: self.draw.get(name, normal)(
+                tuple(dims[axis] for axis in axes), rng, extreme=extreme
+            )
             for name, axes in self.inputs_axes.items()
         }
 
@@ -58,7 +65,9 @@ class Op:
         if set(dims) != wanted or min(dims.values(), default=1) < 1:
             given = "-".join(f"{axis}{size}" for axis, size in dims.items())
             want = "-".join(f"{axis}.." for axis in self.axes())
-            raise ValueError(f"sizes {given or 'none'} for {self.name}, want {want}, each at least 1")
+            raise ValueError(
+                f"sizes {given or 'none'} for {self.name}, want {want}, each at least 1"
+            )
 
     def axes(self) -> list[str]:
         """The axes of the inputs, in order of appearance."""
@@ -141,12 +150,12 @@ def _output_axes(annotation: Any) -> tuple[tuple[str, ...], ...]:
 # the input laws: what the ops below may be given
 
 
-def normal(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def normal(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """Standard normal numbers, the default; extreme ones are ten times as large."""
     return torch.randn(shape, generator=rng, dtype=torch.float64) * (10.0 if extreme else 1.0)
 
 
-def decay(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def decay(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """A decay in (0, 1), crowded towards 1 where a recurrence has to remember.
 
     Extreme: a third each of almost forgotten, almost kept, and kept.
@@ -158,7 +167,7 @@ def decay(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor
     return uniform**0.1
 
 
-def log_decay(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def log_decay(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """The natural logarithm of a decay, never positive: log-sigmoid of a normal number plus 3.
 
     Extreme: a third each of 0, -20 and -0.001, so that a sum over a chunk passes -1000.
@@ -166,38 +175,38 @@ def log_decay(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Te
     if extreme:
         choice = torch.randint(3, shape, generator=rng)
         return torch.tensor([0.0, -20.0, -1e-3], dtype=torch.float64)[choice]
-    return torch.nn.functional.logsigmoid(normal(shape, rng, False) + 3)
+    return torch.nn.functional.logsigmoid(normal(shape, rng, extreme=False) + 3)
 
 
-def unit(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def unit(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """Vectors of length one along the last axis; extreme: nearly the same one at every step."""
-    draw = normal(shape, rng, False)
+    draw = normal(shape, rng, extreme=False)
     if extreme:
         draw = draw.mean(dim=1, keepdim=True) * shape[1] ** 0.5 + 0.1 * draw
     return torch.nn.functional.normalize(draw, dim=-1)
 
 
-def rate(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def rate(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """A writing strength in (0, 1); extreme: 0, 1 and 2, at which a step is a reflection."""
     if extreme:
         choice = torch.randint(3, shape, generator=rng)
         return torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)[choice]
-    return torch.sigmoid(normal(shape, rng, False))
+    return torch.sigmoid(normal(shape, rng, extreme=False))
 
 
-def positive_step(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def positive_step(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """A step size above 0, log-uniform in [0.001, 0.1] as Mamba-2 starts; extreme: up to 10."""
     low, high = (1e-4, 10.0) if extreme else (1e-3, 1e-1)
     uniform = torch.rand(shape, generator=rng, dtype=torch.float64)
     return low * (high / low) ** uniform
 
 
-def negative_rate(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def negative_rate(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """A rate of decay below 0, uniform in [-16, -1] as Mamba-2 starts."""
     return -1 - 15 * torch.rand(shape, generator=rng, dtype=torch.float64)
 
 
-def contraction(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def contraction(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """Square matrices whose long products neither explode nor vanish at once.
 
     Normal entries of variance 0.9 / N; extreme: rotations, whose products never fade.
@@ -206,7 +215,7 @@ def contraction(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> 
     return torch.linalg.qr(draw)[0] if extreme else draw * (0.9 / shape[-1]) ** 0.5
 
 
-def angle(shape: tuple[int, ...], rng: torch.Generator, extreme: bool) -> Tensor:
+def angle(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """Rising angles in [0, pi/2), evenly spaced; extreme: the first half all 0, then the rest."""
     steps = torch.arange(shape[0], dtype=torch.float64) / shape[0]
     if extreme:

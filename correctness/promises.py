@@ -80,10 +80,14 @@ def signature(case: Case) -> list[Comparison]:
     inputs = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert inputs == list(case.op.inputs_axes), f"takes {inputs}, want {[*case.op.inputs_axes]}"
     for name in case.op.optional:
-        assert parameters[name].default is None, f"{name} is optional in the op, want a default None"
+        assert parameters[name].default is None, (
+            f"{name} is optional in the op, want a default None"
+        )
     knobs = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     knobs.pop("cu_seqlens", None)
-    assert set(knobs) == set(case.plugin.knobs), f"knobs {[*knobs]}, declared {[*case.plugin.knobs]}"
+    assert set(knobs) == set(case.plugin.knobs), (
+        f"knobs {[*knobs]}, declared {[*case.plugin.knobs]}"
+    )
     for name, default in knobs.items():
         assert default in case.plugin.knobs[name], f"{name}={default} by default, not admissible"
     return []
@@ -119,9 +123,7 @@ def lone_backward(case: Case) -> list[Comparison]:
     return [
         found
         for name in inputs
-        for found in case.compare_gradients(
-            case.gradients(inputs, alone=name), inputs, alone=name
-        )
+        for found in case.compare_gradients(case.gradients(inputs, alone=name), inputs, alone=name)
     ]
 
 
@@ -176,7 +178,9 @@ def strided_backward(case: Case) -> list[Comparison]:
         with executing(case.plugin, case.device):
             result = sum(x.sum() for x in outputs(run(**leaves)))
             assert isinstance(result, Tensor)
-            return dict(zip(leaves, torch.autograd.grad(result, list(leaves.values())), strict=True))
+            return dict(
+                zip(leaves, torch.autograd.grad(result, list(leaves.values())), strict=True)
+            )
 
     mine = total(lambda **given: case.run(given), inputs)
     truth, plain = total(case.op, to(inputs, torch.float64)), total(case.op, inputs)
@@ -293,7 +297,10 @@ def packed(case: Case) -> list[Comparison]:
             case.op(**_steps(case, given, *piece), **{state: given[state][i : i + 1]})
             for i, piece in enumerate(pieces)
         ]
-        return [torch.cat([each[0] for each in found], dim=1), torch.cat([each[1] for each in found])]
+        return [
+            torch.cat([each[0] for each in found], dim=1),
+            torch.cat([each[1] for each in found]),
+        ]
 
     cu_seqlens = torch.tensor(ends, dtype=torch.int32, device=case.device)
     found = case.compare(case.run(inputs, cu_seqlens=cu_seqlens), inputs, apart)
@@ -400,9 +407,7 @@ def _transposed(x: Tensor) -> Tensor:
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
-def _must_raise(
-    case: Case, inputs: Inputs, errors: tuple[type[Exception], ...], what: str
-) -> None:
+def _must_raise(case: Case, inputs: Inputs, errors: tuple[type[Exception], ...], what: str) -> None:
     try:
         case.run(inputs)
     except errors:
@@ -442,6 +447,8 @@ def _steps(case: Case, inputs: Inputs, start: int, stop: int) -> dict[str, Tenso
 
 def _joined(case: Case, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     return [
-        torch.cat([piece[i] for piece in pieces], dim=axes.index("T")) if "T" in axes else pieces[-1][i]
+        torch.cat([piece[i] for piece in pieces], dim=axes.index("T"))
+        if "T" in axes
+        else pieces[-1][i]
         for i, axes in enumerate(case.op.output_axes)
     ]

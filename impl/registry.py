@@ -182,7 +182,9 @@ def lookup(plugin_id: str) -> Plugin:
     plugins = index()
     if plugin_id not in plugins:
         near = difflib.get_close_matches(plugin_id, plugins, n=3, cutoff=0.5)
-        near += [known for known in plugins if known.endswith(f".{plugin_id}") and known not in near]
+        near += [
+            known for known in plugins if known.endswith(f".{plugin_id}") and known not in near
+        ]
         hint = f"; near names: {', '.join(near)}" if near else "; `madbench list` shows all"
         raise ValueError(f"no plugin is called {plugin_id!r}{hint}")
     return plugins[plugin_id]

@@ -49,6 +49,4 @@ def _compiled() -> Callable[..., Tensor]:
 
 @functools.lru_cache(maxsize=64)
 def _causal(length: int, device: str) -> BlockMask:
-    return create_block_mask(
-        lambda b, h, t, s: t >= s, None, None, length, length, device=device
-    )
+    return create_block_mask(lambda b, h, t, s: t >= s, None, None, length, length, device=device)

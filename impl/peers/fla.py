@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """flash-linear-attention: the chunkwise Triton kernels the field measures itself against.
 
 Each call below is one public operator of fla-core with its hidden scaling of the query switched off.
@@ -118,7 +119,9 @@ def chunk_gated_delta_rule(
 
     _check(chunk_gated_delta_rule, q, k, v, beta, g, h0)
     # the gate in float32, as the operator documents it
-    o, state = kernel(q, k, v, g.float(), beta.float(), scale=1.0, cu_seqlens=_long(cu_seqlens), **_states(h0))
+    o, state = kernel(
+        q, k, v, g.float(), beta.float(), scale=1.0, cu_seqlens=_long(cu_seqlens), **_states(h0)
+    )
     return o, state.to(v.dtype)
 
 
