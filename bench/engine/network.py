@@ -1,68 +1,92 @@
 """The model around a mixer: embedding, blocks of mixer and MLP, head."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from torch.nn import functional
-
-from impl.common.mixing import Mixer
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor, nn
 
 TAPS = 4
 """Tokens that the short convolution sees, itself included."""
 
 
-class Network(nn.Module):
-    """``x + mixer(conv(norm(x)))``, ``x + mlp(norm(x))``, a layer for each of ``mixers``."""
+class Network:
+    """``x + mixer(conv(norm(x)))``, ``x + mlp(norm(x))``, a layer for each call of ``make``.
+
+    Its weights are drawn from torch's global generator. The torch modules are in ``parts``; the class
+    is none itself, so that this folder is read without torch.
+    """
 
     def __init__(
         self,
-        mixers: Sequence[nn.Module],
+        make: Callable[[], Any],
         *,
+        layers: int,
         vocabulary: int,
         classes: int,
         width: int,
         hidden: int,
     ) -> None:
-        super().__init__()
+        from torch import nn
+
+        mixers = nn.ModuleList(make() for _ in range(layers))
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=0.5)
         self.head = nn.Linear(width, classes)
-        self.mixers = nn.ModuleList(mixers)
-        self.convolutions = nn.ModuleList(ShortConvolution(width) for _ in mixers)
+        self.mixers = mixers
+        self.taps = nn.ParameterList(_taps(width) for _ in range(layers))
         self.mlps = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-            for _ in mixers
+            for _ in range(layers)
         )
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2 * len(mixers) + 1))
+        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2 * layers + 1))
+        trunk = {"mixers": mixers, "taps": self.taps, "mlps": self.mlps, "norms": self.norms}
+        self.parts = nn.ModuleDict({"embedding": self.embedding, "head": self.head, **trunk})
 
-    def forward(
-        self, tokens: Int[Tensor, "B T"], asked: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "asked classes"]:
+    def __call__(
+        self, tokens: "Int[Tensor, 'B T']", asked: "Bool[Tensor, 'B T']"
+    ) -> "Float[Tensor, 'asked classes']":
         """Logits of the positions that are ``asked``, in their order."""
         x = self.embedding(tokens)
         for layer, mixer in enumerate(self.mixers):
-            x = x + mixer(self.convolutions[layer](self.norms[2 * layer](x)))
+            x = x + mixer(_convolved(self.norms[2 * layer](x), self.taps[layer]))
             x = x + self.mlps[layer](self.norms[2 * layer + 1](x))
         return self.head(self.norms[-1](x[asked]))
 
+    def parameters(self) -> "Iterator[nn.Parameter]":
+        """Everything that is trained."""
+        return self.parts.parameters()
+
+    def trunk_size(self) -> int:
+        """Trained numbers outside the embedding and the head."""
+        trunk = (self.mixers, self.taps, self.mlps, self.norms)
+        return sum(p.numel() for part in trunk for p in part.parameters())
+
     def state_size(self, length: int) -> int:
         """Elements that the mixers of all layers keep of a sequence of ``length`` tokens."""
-        return sum(cast("Mixer", mixer).state_size(length) for mixer in self.mixers)
+        mixers: list[Any] = list(self.mixers)
+        return sum(mixer.state_size(length) for mixer in mixers)
 
 
-class ShortConvolution(nn.Module):
-    """Causal depthwise convolution over ``TAPS`` tokens, close to the identity at first."""
+def _taps(width: int) -> "nn.Parameter":
+    """Weights of a depthwise convolution, newest token first, close to the identity."""
+    import torch
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(0.2 * torch.randn(TAPS, width))
-        with torch.no_grad():
-            self.weight[0] += 1
+    weight = 0.2 * torch.randn(TAPS, width)
+    weight[0] += 1
+    return torch.nn.Parameter(weight)
 
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        padded = functional.pad(x, (0, 0, TAPS - 1, 0))
-        taps = (padded[:, TAPS - 1 - i : padded.shape[1] - i] for i in range(TAPS))
-        return sum((w * tap for w, tap in zip(self.weight, taps, strict=True)), torch.zeros(()))
+
+def _convolved(
+    x: "Float[Tensor, 'B T D']", weight: "Float[Tensor, 'taps D']"
+) -> "Float[Tensor, 'B T D']":
+    """Each channel as a weighted sum of its last ``TAPS`` values."""
+    from torch.nn import functional
+
+    length = x.shape[1]
+    padded = functional.pad(x, (0, 0, TAPS - 1, 0))
+    y = weight[0] * x
+    for back in range(1, TAPS):
+        y = y + weight[back] * padded[:, TAPS - 1 - back : TAPS - 1 - back + length]
+    return y

@@ -11,6 +11,7 @@ seed; it fixes the initial weights too, and on one machine a run repeats to the 
 
 import ast
 import dataclasses
+import functools
 import math
 import re
 import time
@@ -20,15 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from impl.registry import Plugin, load, lookup
 
+from .network import Network
 from .workers import each_apart
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from suites.tasks import Task
-
-    from .network import Network
 
 CHECKS = 20
 """Times a run is examined on its way."""
@@ -120,9 +119,7 @@ def train_job(job: Job) -> Run:
     return train(words.pop("mixer"), words.pop("task"), **words)
 
 
-def contestant(
-    spec: str, find: Callable[[str], Plugin] = lookup
-) -> tuple[str, dict[str, Any]]:
+def contestant(spec: str, find: Callable[[str], Plugin] = lookup) -> tuple[str, dict[str, Any]]:
     """``mixers.deltanet(beta=2)`` as its id and knobs. ValueError for what no mixer has."""
     match = re.fullmatch(r"([^()]+?)(?:\((.*)\))?", spec)
     if match is None:
@@ -217,7 +214,7 @@ def train(
         outcome="diverged" if diverged else "flat" if _flat(losses, task) else "ok",
         losses=tuple(losses),
         accuracies=tuple(accuracies),
-        parameters=_trunk(network),
+        parameters=network.trunk_size(),
         state_size=network.state_size(task.test_length),
         seconds=time.process_time() - started,
         device=device if device == "cpu" else torch.cuda.get_device_name(device),
@@ -231,7 +228,7 @@ def schedule(step: int, steps: int) -> float:
 
 
 def accuracy(
-    network: "nn.Module", task: "Task", stream: "torch.Generator", *, count: int, length: int
+    network: Network, task: "Task", stream: "torch.Generator", *, count: int, length: int
 ) -> float:
     """Share of the scored positions of ``count`` fresh sequences that are answered right."""
     import torch
@@ -248,45 +245,34 @@ def accuracy(
     return right / asked
 
 
-def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> "Network":
+def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> Network:
     """The task's model around ``mixer``, with the weights of ``seed`` and the task's parameters."""
     import torch
 
     plugin, knobs = contestant(mixer)
-    make = load(plugin).run
-    assert make is not None
+    factory = load(plugin).run
+    assert factory is not None
+
+    def network(hidden: int) -> Network:
+        torch.manual_seed(task.stream("model", seed).initial_seed())
+        return Network(
+            functools.partial(factory, task.width, **knobs),
+            layers=task.layers,
+            vocabulary=task.vocabulary,
+            classes=task.classes,
+            width=task.width,
+            hidden=hidden,
+        )
+
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(task.stream("model", seed).initial_seed())
-        bare = _trunk(_network(task, make, knobs, hidden=1))
-        one = _trunk(_network(task, make, knobs, hidden=2)) - bare
-        hidden = max(1, 1 + round((task.parameters - bare) / one))
-        torch.manual_seed(task.stream("model", seed).initial_seed())
-        return _network(task, make, knobs, hidden=hidden).to(device)
+        bare = network(1).trunk_size()
+        unit = network(2).trunk_size() - bare
+        built = network(max(1, 1 + round((task.parameters - bare) / unit)))
+    built.parts.to(device)
+    return built
 
 
-def _network(
-    task: "Task", make: Callable[..., "nn.Module"], knobs: Mapping[str, Any], *, hidden: int
-) -> "Network":
-    from .network import Network
-
-    return Network(
-        [make(task.width, **knobs) for _ in range(task.layers)],
-        vocabulary=task.vocabulary,
-        classes=task.classes,
-        width=task.width,
-        hidden=hidden,
-    )
-
-
-def _trunk(network: "nn.Module") -> int:
-    """Trained numbers outside the embedding and the head."""
-    ends = {"embedding", "head"}
-    return sum(
-        p.numel() for name, p in network.named_parameters() if name.split(".")[0] not in ends
-    )
-
-
-def _optimizer(network: "nn.Module", rate: float) -> "torch.optim.Optimizer":
+def _optimizer(network: Network, rate: float) -> "torch.optim.Optimizer":
     import torch
 
     matrices = [p for p in network.parameters() if p.ndim >= 2]
@@ -296,7 +282,7 @@ def _optimizer(network: "nn.Module", rate: float) -> "torch.optim.Optimizer":
 
 
 def _descend(
-    network: "nn.Module",
+    network: Network,
     optimizer: "torch.optim.Optimizer",
     task: "Task",
     stream: "torch.Generator",

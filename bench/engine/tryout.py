@@ -10,9 +10,11 @@ before it is trained, and trains at the committed learning rate: nothing here sw
 
 import argparse
 import hashlib
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from impl.registry import Plugin, lookup
@@ -22,9 +24,10 @@ from .admission import Admission
 from .contest import Figure, Results
 from .metrics import METRICS
 from .noise import median_interval
-from .record import Measurement
+from .record import TASKS, Measurement, class_name
 from .ruler import from_tree
 from .seeds import controls, judged, median_accuracy, paired_difference, success_rate, unequal
+from .trackers import Cache
 from .training import Job, Run, contestant, run_jobs
 from .tuning import learning_rate, report
 from .workers import each_apart
@@ -47,6 +50,16 @@ class Tryout:
     mixers: tuple[str, ...]
     seeds: tuple[int, ...]
     tokens: int
+
+    @property
+    def subject(self) -> str:
+        """The task's name as the record makes a class name of it."""
+        return self.task.name.replace("-", "_")
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """Parameters of asv's class, the same as those of the kernels'."""
+        return {"plugin": self.mixers, "sizes": (self.task.name,), "dtype": (DTYPE,)}
 
     @property
     def version(self) -> str:
@@ -136,7 +149,7 @@ def measure(
     return list(measurements(held, results, device))
 
 
-def cache(held: Tryout) -> runner.Cache:
+def cache(held: Tryout) -> Cache:
     """Hold a tryout on the machine's device: what asv's ``setup_cache`` keeps for its trackers."""
     results, _ = hold(held, device=runner.default_device(), progress=report)
     number = store.round_name(results)
@@ -168,6 +181,21 @@ def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterato
             group=f"{at.hash}:{held.task.name}:{store.round_name(results)}",
             stack=here.stack,
         )
+
+
+def keep(suite_name: str, held: Tryout, results: Results, device: str, out: Path | None) -> None:
+    """Store the figures where asv's own lie, or under ``out``."""
+    found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {name: {} for name in TRACKED}
+    for figure in results.figures:
+        found[figure.metric][figure.plugin, held.task.name, DTYPE] = figure.samples
+    store.Place.here(out).write(
+        device,
+        f"{TASKS}.{class_name(suite_name, held.subject)}",
+        (held.version, tuple(held.axes.values())),
+        found,
+        set(itertools.product(*held.axes.values())),
+        store.round_name(results),
+    )
 
 
 def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
@@ -299,7 +327,8 @@ def main() -> None:
     parser.add_argument("suite")
     parser.add_argument("tasks", nargs="*")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=runner.default_device())
+    parser.add_argument("--out", type=Path, help="folder for the figures, instead of results/")
     given = parser.parse_args()
     try:
         held = [t for t in tryouts(given.suite) if not given.tasks or t.task.name in given.tasks]
@@ -307,6 +336,7 @@ def main() -> None:
         parser.error(str(error))
     for each in held:
         results, runs = hold(each, device=given.device, workers=given.workers, progress=report)
+        keep(given.suite, each, results, given.device, given.out)
         sys.stdout.write(show(each, results, runs) + "\n")
 
 
