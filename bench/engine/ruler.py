@@ -16,7 +16,11 @@ def from_tree(name: str) -> ModuleType:
     """The module ``name`` of this tree, whichever version of the project is installed."""
     package = name.partition(".")[0]
     folder = TREE / package
-    if package not in sys.modules:
+    loaded = sys.modules.get(package)
+    if loaded is None or str(folder) not in map(str, loaded.__path__):
+        # whoever imported another version keeps it; a class pickles by the name that is found here
+        for other in [each for each in sys.modules if each.partition(".")[0] == package]:
+            del sys.modules[other]
         spec = importlib.util.spec_from_file_location(
             package, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
