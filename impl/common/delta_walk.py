@@ -129,7 +129,7 @@ def _decays(g_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr):
 
 
 @triton.jit
-def _unit_lower_inverse(below, BLOCK_T: tl.constexpr):
+def _unit_lower_inverse(below, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
     """``(I + below)^-1`` for a strictly lower triangular ``below``, float32.
 
     Inverses of diagonal blocks double in size: X becomes X - X L X, where L is ``below`` between
@@ -140,8 +140,8 @@ def _unit_lower_inverse(below, BLOCK_T: tl.constexpr):
     size = 2
     while size < BLOCK_T:
         joining = tl.where((i // size) ^ (j // size) == 1, below, 0.0)
-        joined = tl.dot(joining, inverse, input_precision="ieee")
-        inverse -= tl.dot(inverse, joined, input_precision="ieee")
+        joined = tl.dot(joining, inverse, input_precision=PRECISION)
+        inverse -= tl.dot(inverse, joined, input_precision=PRECISION)
         size *= 2
     return inverse
 
@@ -173,7 +173,9 @@ def _delta_walk_kernel(
 
         below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta
         below = tl.where(steps[:, None] > steps[None, :], below, 0.0)
-        inverse = _unit_lower_inverse(below, BLOCK_T).to(dtype)
+        # float32 to two bits, on matrix cores, where the result is rounded to half precision
+        precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
+        inverse = _unit_lower_inverse(below, precision, BLOCK_T).to(dtype)
         recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
         wrong = (beta * (v - recalled)).to(dtype)
         u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
