@@ -105,6 +105,9 @@ def _by_op() -> Mapping[str, Sequence[str]]:
 
 
 def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) -> Contest:
+    known = sorted(file.stem for file in (TREE / "correctness" / "ops").glob("[a-z]*.py"))
+    if op not in known:
+        raise ValueError(f"{where}: no op is called {op!r}; there are {', '.join(known)}")
     if unknown := set(table) - KEYS:
         raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; want {sorted(KEYS)}")
     for key in ("sizes", "dtypes", "baseline"):
