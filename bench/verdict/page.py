@@ -1,0 +1,80 @@
+"""The site: verdicts first, then the figures side by side, the machines, and asv's own pages.
+
+Named in ``asv.conf.json``. What ``asv publish`` wrote as ``index.html`` becomes ``asv.html``, and the
+verdicts take its place; they need no server, no third-party script and no network.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from asv import util
+from asv.console import log
+from asv.publishing import OutputPublisher
+
+from . import contents, current, vendored
+
+STATIC = Path(__file__).parent / "site"
+TAB = '<li id="nav-li-verdicts"><a href="index.html">Verdicts</a></li>\n\t'
+ANCHORS = {
+    '<li id="nav-li-" class="active">': TAB,
+    '<div id="summarygrid-display"': (STATIC / "from_disk.html").read_text(encoding="utf-8"),
+}
+"""Where the page of asv 0.6.6 is changed, and what is put before it."""
+
+
+class Verdicts(OutputPublisher):
+    """The verdicts and everything behind them."""
+
+    name = "verdicts"
+    button_label = "Verdicts"
+    description = "Which proposals to pursue, with the evidence"
+    order = 4
+
+    @classmethod
+    def publish(cls, conf: Any, repo: Any, benchmarks: Any, graphs: Any, revisions: Any) -> None:
+        """Write the site's pages over asv's index. UserError when asv's page is another one."""
+        site, results = Path(conf.html_dir), Path(conf.results_dir)
+        found = contents.contents(
+            results, current.measurements(results), current.judgements(results)
+        )
+        found["commit_url"] = conf.show_commit_url if "://" in conf.show_commit_url else None
+        write(site, found)
+        lacking = keep_asv(site, Path(conf.env_dir).parent / "vendor")
+        if lacking:
+            log.info(f"asv's own pages lack {', '.join(lacking)} and are left out")
+
+
+def write(site: Path, found: Any) -> None:
+    """The pages and ``verdicts.js``, which holds the data: a page on disk may load no JSON."""
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # a script may hold no end of a script
+    text = text.replace("</", "<\\/").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    (site / "verdicts.js").write_text(f"var madbench = {text};\n", encoding="utf-8")
+    for name in ("site.js", "site.css"):
+        (site / name).write_bytes((STATIC / name).read_bytes())
+
+
+def keep_asv(site: Path, cache: Path) -> list[str]:
+    """Move asv's page to ``asv.html``, without a source elsewhere; return what it lacks."""
+    index = site / "index.html"
+    html = with_tab(index.read_text(encoding="utf-8"))
+    html, lacking = vendored.vendor(html, cache, site, vendored.fetcher())
+    if lacking:
+        html = (STATIC / "asv_missing.html").read_text(encoding="utf-8")
+        html = html.replace("{lacking}", ", ".join(lacking))
+    (site / "asv.html").write_text(html, encoding="utf-8")
+    index.write_bytes((STATIC / "index.html").read_bytes())
+    return lacking
+
+
+def with_tab(html: str) -> str:
+    """asv's page with the Verdicts tab first. UserError when a place for it is not there once."""
+    for anchor, added in ANCHORS.items():
+        if html.count(anchor) != 1:
+            raise util.UserError(
+                f"asv's index.html has {anchor!r} {html.count(anchor)} times, want 1: "
+                "bench/verdict/page.py was written for asv 0.6.6"
+            )
+        html = html.replace(anchor, added + anchor)
+    return html
