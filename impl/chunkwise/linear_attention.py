@@ -11,7 +11,8 @@ leaves G_i = sum of q d^T over the later chunks, then one kernel computes, for e
 
     dQ = (D V^T * M) K + D S^T,   dK = (V D^T * M^T) Q + V G^T,   dV = (K Q^T * M^T) D + K G.
 
-States pass through HBM in the dtype of the inputs, as the products would round them anyway.
+States pass through HBM in the dtype of the inputs, as the products would round them anyway. Float32
+operands are multiplied as such, outside the tensor cores.
 """
 
 from typing import Any

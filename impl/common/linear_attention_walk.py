@@ -13,6 +13,9 @@ the right that carries G = sum of q d^T over the later steps, first the gradient
 
 and dgate = dO * O * (1 - sigmoid(gate)) from the gated O that was stored. The walks rebuild their
 states, so nothing but the inputs is kept (and O, with a gate), and each walk reads a tensor once.
+
+Float32 operands are multiplied as such, outside the tensor cores, where a 128 x 128 state spills:
+what float32 costs here says nothing about half precision.
 """
 
 from typing import Any
@@ -171,9 +174,8 @@ def _reverse_walk_kernel(
     for_v = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     for_k = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if d_state_ptr is not None:
-        last = load_state(d_state_ptr, index, K, V, BLOCK_K, BLOCK_V)
-        for_v += last
-        for_k += tl.trans(last)
+        for_v += load_state(d_state_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        for_k += tl.trans(for_v)
 
     chunks = tl.cdiv(length, BLOCK_T)
     for i in range(chunks):
