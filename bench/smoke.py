@@ -51,8 +51,10 @@ def _contests(suite_name: str, budget_s: float) -> None:
         begun: set[str] = set()
 
         def say(group: str, plugin: str, stage: str) -> None:
-            begun.add(group)
             told = f"{group}: {plugin or 'all'} {stage}"
+            if group not in begun and not progress.console.is_terminal:
+                print(group, file=sys.stderr, flush=True)
+            begun.add(group)
             progress.update(bar, description=told, completed=len(begun) - 1)
 
         ran = runner.run_suite(suite_name, budget_s, claims_first=True, say=say)
