@@ -56,7 +56,8 @@ def ssd_block(
     )
     W, Y = WY.split(widths, dim=-1)
     before, whole = _transitions(K, W, WY)
-    starts, state = _walk(*whole.split(widths, dim=-1), h0)
+    P, H = whole.split(widths, dim=-1)
+    starts, state = _walk(P, H, h0)
     P, H = before.split(widths, dim=-1)
     S = starts - P @ starts + H  # [B, H, chunks, blocks, K, V]
     o = Q @ S + (Q @ K.mT).tril() @ (Y - W @ S)
