@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false, reportOperatorIssue=false
+# pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
 """Delta rule on chip: one program a sequence and head walks the chunks, the state in registers.
 
 With D[i, j] = exp(g[j+1] + ... + g[i]), c[i] and e[j] the decays from the start of a chunk to a step
