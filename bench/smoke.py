@@ -114,7 +114,8 @@ def site() -> None:
     for command in (discover, [*asv, "publish"]):
         done = subprocess.run(command, env=everything, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(f"no site: {' '.join(command[2:])} failed\n{done.stdout}{done.stderr}")
+            told = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            print(f"no site: {' '.join(command[2:])} failed", *told[-8:], sep="\n  ")
             return
     print("site: html/index.html; to open it, run: python -m http.server -d html")
 
