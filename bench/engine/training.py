@@ -16,7 +16,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from impl.registry import Plugin, load, lookup
@@ -59,7 +59,7 @@ class Run:
     tokens_to_threshold: int | None
     """Tokens after which the trained length was first solved, as far as examined; None is never."""
     outcome: str
-    """``ok``, ``diverged`` (a loss that is no number) or ``flat`` (no better than a blind guess)."""
+    """``ok``, ``diverged`` (a loss or a weight that is no number) or ``flat`` (no better than a blind guess)."""
     losses: tuple[tuple[int, float], ...]
     """Tokens seen, and the mean loss in nat since the examination before."""
     accuracies: tuple[tuple[int, float], ...]
@@ -115,7 +115,7 @@ def run_jobs(
 
 def train_job(job: Job) -> Run:
     """``train`` with the arguments of ``job``."""
-    words = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    words = {each.name: getattr(job, each.name) for each in dataclasses.fields(job)}
     return train(words.pop("mixer"), words.pop("task"), **words)
 
 
@@ -172,33 +172,15 @@ def train(
     started = time.process_time()
     budget = tokens or task.tokens
     network = build(mixer, task, seed=seed, device=device)
-    optimizer = _optimizer(network, rate)
-    steps = max(1, budget // (task.batch * task.length))
-    stream, checks = task.stream("train", seed), task.stream("check", seed)
-    losses: list[tuple[int, float]] = []
-    accuracies: list[tuple[int, float]] = []
-    since: list[float] = []
-    for step in range(1, steps + 1):
-        optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = rate * schedule(
-            step, steps
-        )
-        since.append(_descend(network, optimizer, task, stream, device))
-        if not math.isfinite(since[-1]):
-            break
-        if step * CHECKS // steps > (step - 1) * CHECKS // steps:
-            seen = step * task.batch * task.length
-            losses.append((seen, sum(since) / len(since)))
-            found = accuracy(network, task, checks, count=CHECKED, length=task.length)
-            accuracies.append((seen, found))
-            since.clear()
-            if progress:
-                progress(*losses[-1])
-    diverged = bool(since) and not math.isfinite(since[-1])
+    course = _follow(network, task, seed, rate, budget, progress)
     test = task.stream("test", seed)
     score, trained = (
-        task.floor if diverged else accuracy(network, task, test, count=SCORED, length=length)
+        task.floor
+        if course.diverged
+        else accuracy(network, task, test, count=SCORED, length=length)
         for length in (task.test_length, task.length)
     )
+    solved = (seen for seen, found in course.accuracies if task.normalised(found) >= SOLVED)
     return Run(
         mixer=mixer,
         task=task.name,
@@ -208,17 +190,64 @@ def train(
         accuracy=score,
         accuracy_trained=trained,
         normalised=task.normalised(score),
-        tokens_to_threshold=next(
-            (seen for seen, found in accuracies if task.normalised(found) >= SOLVED), None
-        ),
-        outcome="diverged" if diverged else "flat" if _flat(losses, task) else "ok",
-        losses=tuple(losses),
-        accuracies=tuple(accuracies),
+        tokens_to_threshold=next(solved, None),
+        outcome=course.outcome(task),
+        losses=tuple(course.losses),
+        accuracies=tuple(course.accuracies),
         parameters=network.trunk_size(),
         state_size=network.state_size(task.test_length),
         seconds=time.process_time() - started,
         device=device if device == "cpu" else torch.cuda.get_device_name(device),
     )
+
+
+@dataclass
+class _Course:
+    """What was seen on the way."""
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    accuracies: list[tuple[int, float]] = field(default_factory=list)
+    diverged: bool = False
+
+    def outcome(self, task: "Task") -> str:
+        """The name of how it ended."""
+        if self.diverged:
+            return "diverged"
+        # flat: at the end, losses still reach that of a blind guess among all classes
+        last = [loss for _, loss in self.losses[-CHECKS // 4 :]]
+        return "flat" if last and max(last) >= math.log(task.classes) else "ok"
+
+
+def _follow(
+    network: Network,
+    task: "Task",
+    seed: int,
+    rate: float,
+    budget: int,
+    progress: Callable[[int, float], None] | None,
+) -> _Course:
+    """Train the network on the spot, examining it on the way."""
+    course, optimizer = _Course(), _optimizer(network, rate)
+    stream, checks = task.stream("train", seed), task.stream("check", seed)
+    steps = max(1, budget // (task.batch * task.length))
+    since: list[float] = []
+    for step in range(1, steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * schedule(step, steps)
+        since.append(_descend(network, optimizer, task, stream))
+        if not math.isfinite(since[-1]):
+            break
+        if step * CHECKS // steps > (step - 1) * CHECKS // steps:
+            seen = step * task.batch * task.length
+            course.losses.append((seen, sum(since) / len(since)))
+            found = accuracy(network, task, checks, count=CHECKED, length=task.length)
+            course.accuracies.append((seen, found))
+            since.clear()
+            if progress:
+                progress(*course.losses[-1])
+    lost = bool(since) and not math.isfinite(since[-1])
+    course.diverged = lost or not all(bool(p.isfinite().all()) for p in network.parameters())
+    return course
 
 
 def schedule(step: int, steps: int) -> float:
@@ -286,12 +315,12 @@ def _descend(
     optimizer: "torch.optim.Optimizer",
     task: "Task",
     stream: "torch.Generator",
-    device: str,
 ) -> float:
     """One step on fresh sequences; the loss before it, in nat."""
     import torch
     from torch.nn import functional
 
+    device = next(network.parameters()).device
     batch = task.draw(stream, task.batch, task.length)
     learned = batch.learned.to(device)
     logits = network(batch.tokens.to(device), learned)
@@ -301,9 +330,3 @@ def _descend(
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
     return loss.item()
-
-
-def _flat(losses: Sequence[tuple[int, float]], task: "Task") -> bool:
-    """Whether the losses at the end still reach a blind guess among all classes."""
-    last = [loss for _, loss in losses[-CHECKS // 4 :]]
-    return bool(last) and max(last) >= math.log(task.classes)
