@@ -196,7 +196,9 @@ def tables(known: Sequence[Measurement], reasons: Sequence[Row]) -> list[Row]:
         broken = {plugin for plugin, at in wrong if at == commit}
         broken |= {_base(one["plugin"]) for one in said if one["outcome"] == "wrong"}
         who = sorted({one.plugin for one in here} | {one["plugin"] for one in said})
-        table["rows"] = [_contestant(each, here, said, _base(each) in broken) for each in who]
+        table["rows"] = [
+            _contestant(each, here, said, is_broken=_base(each) in broken) for each in who
+        ]
         shown = {name for row in table["rows"] for name in row["figures"]}
         table["columns"] = [name for name in metrics.METRICS if name in shown]
         found.append(table)
@@ -204,7 +206,7 @@ def tables(known: Sequence[Measurement], reasons: Sequence[Row]) -> list[Row]:
 
 
 def _contestant(
-    plugin: str, here: Iterable[Measurement], said: Iterable[Row], is_broken: bool
+    plugin: str, here: Iterable[Measurement], said: Iterable[Row], *, is_broken: bool
 ) -> Row:
     """Figures, or the outcome in their place: nothing is shown of what fails its contract."""
     mine = [one for one in here if one.plugin == plugin]
@@ -249,7 +251,9 @@ def _reasons(results: Path) -> Iterator[Row]:
             except (ValueError, KeyError, TypeError):
                 continue
             place = {"subject": subject, "sizes": sizes, "dtype": dtype, "suite": suite_name}
-            said = {name: line.get(name) or "" for name in ("plugin", "metric", "outcome", "reason")}
+            said = {
+                name: line.get(name) or "" for name in ("plugin", "metric", "outcome", "reason")
+            }
             commit = file.name.partition("-")[0]
             yield {**said, **place, "machine": file.parent.name, "commit": commit}
 

@@ -69,7 +69,7 @@ def keep_asv(site: Path, cache: Path) -> list[str]:
 
 
 def with_tab(html: str) -> str:
-    """asv's page with the Verdicts tab first. UserError when a place for it is not there once."""
+    """The page of asv with the Verdicts tab first. UserError when a place for it is not there once."""
     for anchor, added in ANCHORS.items():
         if html.count(anchor) != 1:
             raise util.UserError(

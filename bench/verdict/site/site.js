@@ -12,9 +12,10 @@
     "not run": ["\u2013", "none"]
   };
   var ORDER = ["PROCEED", "ABANDON", "DEBUG", "INCONCLUSIVE", "UNTESTED"];
+  var STATES = ["confirmed", "refuted", "inconclusive", "broken", "untested"];
   var BOUNDS = {at_most: "at most", at_least: "at least", equals: "exactly"};
   var NO_PLUGIN = "no plugin yet";
-  var wish = {family: "", verdict: "", machine: "", text: "", sort: "id", down: false};
+  var wish = {family: "", verdict: "", machine: "", text: "", sort: "verdict", down: false};
 
   /* el("a", {href: "#"}, "text", node, [nodes]) */
   function el(tag, given) {
@@ -107,18 +108,17 @@
     id: ["no.", function (one) { return one.id; }],
     title: ["title", function (one) { return title(one); }],
     family: ["family", function (one) { return one.family; }],
-    verdict: ["verdict", function (one) { return ORDER.indexOf(one.verdict) + one.rule; }],
+    verdict: ["verdict", function (one) { return [ORDER.indexOf(one.verdict), one.claims_file ? 0 : 1, one.id].join(); }],
     reported: ["reported before", function (one) { return one.status || ""; }],
     reproduced: ["reproduced", function (one) { return reproduced(one); }],
     machine: ["machine", function (one) { return one.machines.join(" "); }],
-    committed: ["commit of", function (one) { return one.committed || ""; }]
+    committed: ["committed", function (one) { return one.committed || ""; }]
   };
   function title(one) { return one.title || "without a title"; }
   function reproduced(one) {
     if (!one.reproduced) { return ""; }
-    return Object.keys(one.reproduced).map(function (name) {
-      return one.reproduced[name] + " " + name;
-    }).join(", ");
+    var words = STATES.filter(function (name) { return one.reproduced[name]; });
+    return words.map(function (name) { return one.reproduced[name] + " " + name; }).join(", ");
   }
   function rule(one) { return one.rule.split(":")[0]; }
   function why(one) { return one.claims_file ? one.rule : NO_PLUGIN; }
@@ -433,7 +433,6 @@
   }
 
   function reading() {
-    var signs = ["confirmed", "refuted", "inconclusive", "broken", "untested"];
     var says = {
       confirmed: "the whole 99% interval lies inside the bounds, in every case measured on some machine",
       refuted: "the whole interval of some case lies outside the bounds",
@@ -443,7 +442,7 @@
     };
     show("How to read", el("h1", {}, "How to read this"),
       el("h2", {}, "States of a claim"),
-      table(["state", "meaning"], signs.map(function (name) { return [[state(name)], says[name]]; })),
+      table(["state", "meaning"], STATES.map(function (name) { return [[state(name)], says[name]]; })),
       el("h2", {}, "Rules behind the verdicts"),
       table(["rule", "applies when"], Object.keys(data.rules).map(function (name) {
         return [el("code", {}, name), data.rules[name]];
