@@ -1,0 +1,66 @@
+"""What the one-pass kernels promise beyond the contract: bytes moved, and packings of any lengths."""
+
+import itertools
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from correctness.case import Case, compare, to
+from correctness.interpreter import Observer, interpret
+from correctness.op import find
+from impl.registry import load
+
+
+class Traffic(Observer):
+    """Bytes that all programs loaded and stored."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def access(self, kind: str, addresses, itemsize: int, program: tuple) -> None:
+        self.bytes += len(addresses) * itemsize
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "plugin_id",
+    ["chunkwise.linear_attention_fused", "fusion.gated_readout", "scans.tiled_scan"],
+)
+def test_a_forward_pass_reads_inputs_once_and_writes_outputs_once(plugin_id, dtype):
+    plugin = load(plugin_id)
+    op = find(plugin.op or "")
+    dims = op.sizes[-1]
+    traffic = Traffic()
+    with interpret(traffic):
+        Case(plugin, op, dims, dtype).run(Case(plugin, op, dims, dtype).inputs())
+    assert traffic.bytes == op.compulsory_bytes(dims, dtype)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [[0, 1, 2, 3, 90], [0, 0, 5, 5, 21, 70, 70], [0, 16, 32, 80]],
+    ids=["short ones first", "empty ones", "whole chunks"],
+)
+@pytest.mark.parametrize(
+    "plugin_id", ["chunkwise.linear_attention", "chunkwise.linear_attention_fused"]
+)
+def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
+    run = load(plugin_id).run
+    assert run is not None
+    op = find("linear_attention")
+    dims = {"T": ends[-1], "H": 2, "K": 3, "V": 5}
+    given = to(op.inputs({"B": 1, **dims}), torch.float32)
+    given["h0"] = op.inputs({"B": len(ends) - 1, **dims})["h0"].float()
+    with interpret():
+        o, state = run(**given, cu_seqlens=torch.tensor(ends), chunk=16)
+    for i, (start, stop) in enumerate(itertools.pairwise(ends)):
+        if start == stop:
+            assert torch.equal(state[i], given["h0"][i])
+            continue
+        alone = {name: x[:, start:stop] for name, x in given.items() if name != "h0"}
+        alone["h0"] = given["h0"][i : i + 1]
+        truth, plain = op(**to(alone, torch.float64)), op(**alone)
+        for each in zip((o[:, start:stop], state[i : i + 1]), truth, plain, strict=True):
+            assert compare(f"sequence {i}", *each, torch.float32).excess <= 1
