@@ -6,7 +6,7 @@ interleaved.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,14 @@ class Results:
         self.figures.append(
             Figure(plugin=plugin, metric=metric, samples=(value,), low=value, high=value)
         )
+
+    def fail(self, plugin: str, reason: str) -> None:
+        """A wrong answer at the sizes to be measured is one more check of the contract that fails."""
+        self.figures = [
+            each for each in self.figures if (each.plugin, each.metric) != (plugin, "contract")
+        ]
+        self.exact(plugin, "contract", 1)
+        self.missing(plugin, "wrong", reason)
 
     def missing(
         self, plugin: str, outcome: str, reason: str, metric: str = "", *, again: bool = False
@@ -154,10 +162,10 @@ def _answers(case: "Case", problem: Problem, truth: "Truth", results: Results, s
         results.missing(plugin, "unsupported", str(error))
         return False
     except Exception as error:  # whatever a plugin raises is an answer about the plugin
-        results.missing(plugin, "wrong", f"{type(error).__name__}: {error}")
+        results.fail(plugin, f"{type(error).__name__}: {error}")
         return False
     if wrong:
-        results.missing(plugin, "wrong", f"at these sizes: {wrong}")
+        results.fail(plugin, f"at these sizes: {wrong}")
         return False
     if "error" in problem.metrics:
         results.exact(plugin, "error", error)
@@ -210,17 +218,27 @@ def _take(case: "Case", problem: Problem, results: Results, say: Say) -> None:
 
 
 def _time(contestants: Mapping[str, "Case"], problem: Problem, results: Results, say: Say) -> None:
-    wanted = [name for name in problem.metrics if METRICS[name].way is Way.CLOCK]
-    calls: dict[str, Callable[[], object]] = {}
-    for plugin, case in contestants.items() if wanted else ():
-        if case.plugin.backend == "triton" and problem.device == "cpu":
-            reason = "a Triton kernel has no time without a GPU"
-            results.missing(plugin, "not run", reason, "time")
-        else:
-            calls[plugin] = figures.bare(case)
-    if not calls:
-        return
-    say("", "clock")
+    """Forward passes against forward passes, then training steps against training steps."""
+    for call, metrics in figures.CLOCKED.items():
+        wanted = [name for name in metrics if name in problem.metrics]
+        calls: dict[str, Callable[[], object]] = {}
+        for plugin, case in contestants.items() if wanted else ():
+            made = call(case)
+            if isinstance(made, str):
+                results.missing(plugin, "not run", made, wanted[0])
+            else:
+                calls[plugin] = made
+        if calls:
+            say("", call.__name__)
+            _clock(calls, wanted, problem, results)
+
+
+def _clock(
+    calls: Mapping[str, Callable[[], object]],
+    wanted: Sequence[str],
+    problem: Problem,
+    results: Results,
+) -> None:
     timings = clock.rounds(
         calls, device=problem.device, rounds=problem.rounds, seconds=problem.seconds
     )
@@ -230,7 +248,7 @@ def _time(contestants: Mapping[str, "Case"], problem: Problem, results: Results,
             reason = (
                 f"the machine was busy in all {timing.dropped} rounds (watched: {timing.watch})"
             )
-            results.missing(plugin, "not run", reason, "time", again=True)
+            results.missing(plugin, "not run", reason, wanted[0], again=True)
             continue
         for metric in wanted:
             results.figures.append(_timed(plugin, metric, timing, tokens))
@@ -240,6 +258,7 @@ def _timed(plugin: str, metric: str, timing: clock.Timing, tokens: int) -> Figur
     """Seconds of a call turned into the metric; a rate swaps the ends of the interval."""
     change = {
         "time": lambda s: s * 1e6,
+        "train_time": lambda s: s * 1e6,
         "us_per_token": lambda s: s * 1e6 / tokens,
         "tokens_per_s": lambda s: tokens / s if s else float("inf"),
     }[metric]

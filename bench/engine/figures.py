@@ -15,10 +15,48 @@ Found = Mapping[str, float | str]
 
 
 def bare(case: "Case") -> Callable[[], object]:
-    """The call that is timed: nothing but the plugin on inputs that are ready on the device."""
+    """Nothing but the plugin on inputs that are ready on the device."""
     run, inputs, knobs = case.plugin.run, case.inputs(), case.knobs
     assert run is not None
     return lambda: run(**inputs, **knobs)
+
+
+def forward(case: "Case") -> Callable[[], object] | str:
+    """The forward pass that is timed, or why there is none to time."""
+    if "triton" in case.plugin.needs and case.device == "cpu":
+        return "a Triton kernel has no time without a GPU"
+    return bare(case)
+
+
+def training_step(case: "Case") -> Callable[[], object] | str:
+    """Forward pass and the gradient of every input, as one call, or why there is none to time."""
+    import torch
+
+    from correctness.case import probe
+    from correctness.op import outputs
+
+    if excuse := case.plugin.excuse("backward", case.device):
+        return excuse
+    once = forward(case)
+    if isinstance(once, str):
+        return once
+    run, knobs = case.plugin.run, case.knobs
+    assert run is not None
+    leaves = {name: x.requires_grad_() for name, x in case.inputs().items()}
+    probes = [probe(x, seed) for seed, x in enumerate(outputs(run(**leaves, **knobs)))]
+
+    def step() -> object:
+        results = outputs(run(**leaves, **knobs))
+        return torch.autograd.grad(results, list(leaves.values()), probes)
+
+    return step
+
+
+CLOCKED: Mapping[Callable[["Case"], Callable[[], object] | str], Sequence[str]] = {
+    forward: ("time", "us_per_token", "tokens_per_s"),
+    training_step: ("train_time",),
+}
+"""What the clock takes, and the metrics it becomes."""
 
 
 def trace(case: "Case", metrics: Sequence[str]) -> Found:

@@ -140,8 +140,8 @@ _ALL = (
 METRICS = {metric.name: metric for metric in _ALL}
 
 KERNEL = (
-    "time", "us_per_token", "tokens_per_s", "traffic", "traffic_ratio", "launches", "gemms",
-    "live_bytes", "peak_memory", "error", "contract",
+    "time", "train_time", "us_per_token", "tokens_per_s", "traffic", "traffic_ratio", "launches",
+    "gemms", "flops", "live_bytes", "peak_memory", "error", "contract",
 )  # fmt: skip
 """Metrics of an op's implementations, as ``bench/kernels.py`` tracks them."""
 STATIC = ("registers", "spills", "shared", "mma")
