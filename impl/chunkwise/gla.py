@@ -2,16 +2,16 @@
 
     S[t] = exp(g[t])[:, None] S[t-1] + k[t] v[t]^T,   o[t] = S[t]^T q[t]
 
-Inside a chunk the score of steps i >= j is sum_d q[i, d] k[j, d] exp(g[j+1, d] + ... + g[i, d]), which
-is a matrix product only once the exponential is split, and split at the start of the chunk it
-overflows. So a chunk is cut again, into blocks of 16 steps. Between two blocks the sum is split at
-the start of the later one,
+Inside a chunk the score of steps i >= j is sum_d q[i, d] k[j, d] exp(g[j+1, d] + ... + g[i, d]),
+which is a matrix product only once the exponential is split, and split at the start of the chunk
+it overflows. So a chunk is cut again, into blocks of 16 steps. Between two blocks the sum is split
+at the start of the later one,
 
     (g[j+1] + ... + g[start-1])  +  (g[start] + ... + g[i]),
 
 both parts at most 0: a matrix product. Inside a block every pair of steps has its own exponential.
-Work a head: T C (K + V) + 2 T K V multiply-adds and 16 T K exponentials, in T / C dependent steps. It
-pays with 16 T K numbers written out, and with keys written once for every later block of the chunk.
+Work a head: T C (K + V) + 2 T K V multiply-adds and 16 T K exponentials, in T / C dependent steps.
+It pays with 16 T K numbers written out, and with keys written once for every block of the chunk.
 """
 
 import torch

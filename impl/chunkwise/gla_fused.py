@@ -1,9 +1,10 @@
 # pyright: basic, reportArgumentType=false, reportOperatorIssue=false
 """Fused gated linear attention: blocks of 16 steps, the state never leaves the chip.
 
-One program a sequence and head walks the blocks. Where unfused forms cut a chunk again, to bound the
-exponentials without writing more states, the state here stays in registers and the blocks are all
-there is. With from[i] and to[j] the decays of a key channel from the block's start and to its end,
+One program a sequence and head walks the blocks. Where unfused forms cut a chunk again, to bound
+the exponentials without writing more states, the state here stays in registers and the blocks are
+all there is. With from[i] and to[j] the decays of a key channel from the block's start and to its
+end,
 
     A[i, j] = sum_d q[i, d] k[j, d] exp(g[j+1, d] + ... + g[i, d])    for i >= j in the block
     O = A V + (Q from) S,    S <- diag(from[last]) S + (k to)^T V
@@ -12,8 +13,9 @@ Backwards, the same kernel first keeps the state at every ``checkpoint`` steps, 
 walk from the right carries R, the gradient of S, and rebuilds the state before each block from the
 nearest one kept. With D = dO, w[i, j] the exponential in A and dA = D V^T * (i >= j)
 
-    dq[i] = sum_j dA[i, j] k[j] w[i, j] + from[i] S D[i],    dv[j] = sum_i A[i, j] D[i] + R^T (k to)[j]
-    dk[j] = sum_i dA[i, j] q[i] w[i, j] + to[j] R v[j],      R <- diag(from[last]) R + (q from)^T D
+    dq[i] = sum_j dA[i, j] k[j] w[i, j] + from[i] S D[i]
+    dk[j] = sum_i dA[i, j] q[i] w[i, j] + to[j] R v[j]
+    dv[j] = sum_i A[i, j] D[i] + R^T (k to)[j],    R <- diag(from[last]) R + (q from)^T D
 
 and g[t] has the gradient of every path over t: from j < t to i >= t inside the block, from S to
 i >= t, from j < t to R, and from S to R. The difference of q dq and k dk summed from the end would
@@ -258,4 +260,5 @@ def gla_fused(
     """
     sizes = sequence_sizes(gla_fused, q, k, v, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=128, V=128)
-    return _GlaFused.apply(q, k, v, g, h0, cu_seqlens, sizes, checkpoint)  # pyright: ignore[reportReturnType]
+    o, last = _GlaFused.apply(q, k, v, g, h0, cu_seqlens, sizes, checkpoint)
+    return o, last

@@ -37,7 +37,7 @@ def ssd(
     *,
     chunk: int = 64,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H N P"]]:
-    """``S[t] = exp(dt a) S[t-1] + dt b x^T``, ``o = S^T c``; fp32 throughout, fp64 for fp64 inputs."""
+    """``S[t] = exp(dt a) S[t-1] + dt b x^T``, ``o = S^T c``; fp32 inside, fp64 for fp64 inputs."""
     size = axis_sizes(ssd, x, dt, a, b, c, h0)
     groups = size["G"]
     if size["H"] % groups:

@@ -6,8 +6,8 @@ i >= j, from[i] and to[j] its columns before the first step and its row of the l
 
     O = (C B^T * L) X + from C S,    S <- from[last] S + B^T (to X)
 
-Backwards, the same kernel first walks for the state before each chunk, nothing else; then a walk from
-the right carries G, the gradient of S, with D = dO and everything transposed that saves a transpose:
+Backwards, the same kernel first walks for the state before each chunk, nothing else; then a walk
+from the right carries G, the gradient of S. With D = dO,
 
     dX   = (B C^T * L^T) D + to B G,              dx = dt dX
     dB   = (X D^T * L^T) C + to X G^T,            G <- from[last] G + C^T (from D)
@@ -15,9 +15,10 @@ the right carries G, the gradient of S, with D = dO and everything transposed th
 
 A step's logarithm dt[t] a has the gradient of every path over it, each found where it runs, for a
 difference of sums from the end would cancel: from j < t to i >= t inside the chunk, from the state
-to i >= t, from j < t to the end, and from the state to the end. Forwards x, dt, o and S[T] move once
-and b and c once a head of their group; backwards the states of the chunks are written and read once
-in float32, and dB and dC once a head, to be summed over its group. Depth is T / C chunks.
+to i >= t, from j < t to the end, and from the state to the end. Forwards x, dt, o and S[T] move
+once and b and c once a head of their group. It pays with T / C dependent steps, and backwards with
+the states of the chunks, written and read once in float32, and with dB and dC of every head, to be
+summed over its group.
 """
 
 from typing import Any
@@ -251,4 +252,5 @@ def ssd_fused(
     at_most(sizes, P=128, N=128)
     if sizes["H"] % sizes["G"]:
         raise ValueError(f"H={sizes['H']}, want a multiple of G={sizes['G']}")
-    return _SsdFused.apply(x, dt, a, b, c, h0, cu_seqlens, sizes, chunk)  # pyright: ignore[reportReturnType]
+    o, last = _SsdFused.apply(x, dt, a, b, c, h0, cu_seqlens, sizes, chunk)
+    return o, last
