@@ -1,4 +1,4 @@
-"""What the one-pass kernels promise beyond the contract: bytes moved, and packings of any lengths."""
+"""What the one-pass kernels promise beyond the contract: bytes moved, packings of any lengths."""
 
 import itertools
 
@@ -64,3 +64,16 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
         truth, plain = op(**to(alone, torch.float64)), op(**alone)
         for each in zip((o[:, start:stop], state[i : i + 1]), truth, plain, strict=True):
             assert compare(f"sequence {i}", *each, torch.float32).excess <= 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "states", "complaint"), [(2, 2, "B=2, want 1"), (1, 3, "h0 holds 3 states, want S=2")]
+)
+def test_a_packing_that_does_not_fit_is_refused(batch, states, complaint):
+    run = load("chunkwise.linear_attention_fused").run
+    assert run is not None
+    dims = {"T": 8, "H": 1, "K": 3, "V": 5}
+    given = to(find("linear_attention").inputs({"B": batch, **dims}), torch.float32)
+    given["h0"] = torch.zeros(states, 1, 3, 5)
+    with pytest.raises(ValueError, match=complaint):
+        run(**given, cu_seqlens=torch.tensor([0, 3, 8]))
