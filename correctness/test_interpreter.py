@@ -95,6 +95,12 @@ def _scalar_kernel(x_ptr, o_ptr, n, OTHER: tl.constexpr):
 
 
 @triton.jit
+def _quotient_kernel(x_ptr, y_ptr, o_ptr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(o_ptr + i, tl.load(x_ptr + i) / tl.load(y_ptr + i))
+
+
+@triton.jit
 def _scale_kernel(x_ptr, o_ptr, scale, N: tl.constexpr):
     i = tl.arange(0, N)
     tl.store(o_ptr + i, tl.load(x_ptr + i) * scale)
@@ -299,6 +305,15 @@ def test_masked_scalar_load_gives_other(other):
     with interpret():
         _scalar_kernel[(1,)](torch.ones(1), o, 0, other)
     assert o.item() == other
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_quotient_of_halves_is_float32(dtype):
+    x, y = _random(2, 64, dtype=dtype)
+    o = torch.empty(64)
+    with interpret():
+        _quotient_kernel[(1,)](x, y, o, 64)
+    assert torch.equal(o, x.float() / y.float())
 
 
 def test_float_argument_is_float32():

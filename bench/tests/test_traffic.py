@@ -8,6 +8,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
 
 from bench.engine.traffic import trace
 from correctness.interpreter import OutOfBounds
@@ -89,6 +90,25 @@ def _shift_kernel(x_ptr, o_ptr, STEP: tl.constexpr, BLOCK: tl.constexpr):
 @triton.jit
 def _overlap_kernel(o_ptr):
     tl.store(o_ptr + tl.program_id(0) * 2 + tl.arange(0, 4), 1.0)
+
+
+@triton.jit
+def _add_kernel(x_ptr, y_ptr, o_ptr, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(o_ptr + i, tl.load(x_ptr + i) + tl.load(y_ptr + i))
+
+
+@triton.jit
+def _last_writes_kernel(x_ptr):
+    x = tl.load(x_ptr)
+    if tl.program_id(0) == tl.num_programs(0) - 1:
+        tl.store(x_ptr, x + 1.0)
+
+
+@triton.jit
+def _erf_kernel(x_ptr, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(x_ptr + i, libdevice.erf(tl.erf(tl.load(x_ptr + i))))
 
 
 @triton.jit
@@ -202,6 +222,27 @@ def test_programs_that_write_the_same_byte_race():
     assert [line.split(" by")[0] for line in seen.races] == ["_overlap_kernel: store of o_ptr"]
 
 
+def test_last_of_many_readers_that_writes_races():
+    seen = trace(lambda: _last_writes_kernel[(3,)](torch.zeros(1)), races=True)
+    assert [line.split(" shares")[0] for line in seen.races] == [
+        "_last_writes_kernel: store of x_ptr by program (2, 0, 0)"
+    ]
+
+
+def test_overlapping_arguments_of_two_widths_are_counted_by_byte():
+    raw, o = torch.zeros(68, dtype=torch.uint8), torch.zeros(16)
+    # bytes 4 to 67 as float32, 2 to 17 as uint8
+    seen = trace(lambda: _add_kernel[(1,)](raw[4:].view(torch.float32), raw[2:18], o, 16))
+    (launch,) = seen.steps
+    assert (launch.read, launch.written) == ({"y_ptr/x_ptr": 66}, {"o_ptr": 64})
+
+
+def test_torch_inside_the_interpreter_is_not_counted():
+    x = torch.ones(64)
+    assert trace(lambda: _erf_kernel[(1,)](x, 64)).launches == 1
+
+
+PLACES, TWO = torch.tensor([1, 3]), torch.ones(2)
 EAGER = {
     "pointwise": (lambda x: (x * 2 + 1).exp(), 3, 6 * 4 * 64),
     "same tensor twice": (lambda x: x * x, 1, 2 * 4 * 64),
@@ -214,7 +255,10 @@ EAGER = {
     "broadcast is read once": (lambda x: x[:1].expand(64) + x, 1, 4 * (64 + 64)),
     "overlapping views": (lambda x: x[1:] + x[:-1], 1, 4 * (64 + 63)),
     "windows": (lambda x: x.unfold(0, 8, 1).sum(1), 1, 4 * (64 + 57)),
-    "gather": (lambda x: x[torch.tensor([1, 3])], 1, 4 * 2 + 8 * 2 + 4 * 2),
+    "gather": (lambda x: x[PLACES], 1, 4 * 2 + 8 * 2 + 4 * 2),
+    "index_put": (lambda x: x.__setitem__(PLACES, TWO), 1, 16 + 2 * 4 * 2),
+    "scatter": (lambda x: x.scatter_(0, PLACES, TWO), 1, 16 + 2 * 4 * 2),
+    "index_add": (lambda x: x.index_add_(0, PLACES, TWO), 1, 16 + 3 * 4 * 2),
     "contiguous of contiguous": (lambda x: x.contiguous(), 0, 0),
     "transposed copy": (lambda x: x.view(8, 8).T.contiguous(), 1, 2 * 4 * 64),
 }
