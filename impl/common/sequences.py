@@ -34,10 +34,10 @@ def sequence_sizes(
     if cu_seqlens is None:
         sizes = axis_sizes(plugin, *inputs, h0)
         return {**sizes, "S": sizes["B"]}
+    if len(inputs[0]) != 1:
+        raise ValueError(f"B={len(inputs[0])}, want 1 with cu_seqlens")
     sizes = axis_sizes(plugin, *inputs, None if h0 is None else h0[:1])
     sizes["S"] = len(cu_seqlens) - 1
-    if sizes["B"] != 1:
-        raise ValueError(f"B={sizes['B']}, want 1 with cu_seqlens")
     if h0 is not None and len(h0) != sizes["S"]:
         raise ValueError(f"h0 holds {len(h0)} states, want S={sizes['S']}")
     return sizes
