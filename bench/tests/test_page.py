@@ -107,10 +107,12 @@ def test_what_is_broken_shows_no_figure(site: Path, shown: Any) -> None:
     rows = {row["plugin"]: row for row in table["rows"]}
     assert rows[BROKEN]["contract"] == "wrong" and rows[BROKEN]["figures"] == {}
     assert rows["scans.cyclic_reduction.matrix"]["figures"]["time"]["value"] == 4102.05
-    for figure in ("7771.25", "195441777", "8777"):
+    # figures of it at the newest commit alone
+    for figure in ("7771.25", "195441777.0", "8777.0"):
         assert figure in (MINIATURE / "miniature-cpu" / results_at(table)).read_text()
         assert figure not in (site / "verdicts.js").read_text(encoding="utf-8")
     assert shown["plugins"][BROKEN]["contract"][0]["reason"] == "output: error 0.3, bound 1e-6"
+    assert [point[0] for point in table["history"]["time"][BROKEN]] == [0]
     against = [
         claim
         for one in shown["proposals"]
@@ -139,14 +141,20 @@ def test_only_a_loss_is_a_regression(site: Path) -> None:
     assert latest < best
 
 
+def regressions(steps: directed.Steps) -> Any:
+    # asv's annotation of the threshold is narrower than what it takes
+    threshold: Any = 0.03
+    return detect_regressions(directed.falls(steps, threshold), threshold)
+
+
 def test_a_fall_found_upside_down_is_the_right_way_up_again() -> None:
     steps = [(0, 3, 0.9, 0.9, 0.001), (3, 6, 0.5, 0.5, 0.001)]
-    latest, best, jumps = detect_regressions(directed.falls(steps, 0.03), 0.03)
+    latest, best, jumps = regressions(steps)
     row = directed.upright(["name", "path", {}, 0, latest, best, jumps])
     assert row[4:] == [0.5, 0.9, [(2, 3, 0.9, 0.5)]]
-    assert detect_regressions(directed.falls(steps[::-1], 0.03), 0.03)[2] is None
+    assert regressions(steps[::-1])[2] is None
     small = [(0, 3, 0.9, 0.9, 0.001), (3, 6, 0.89, 0.89, 0.001)]
-    assert detect_regressions(directed.falls(small, 0.03), 0.03)[2] is None
+    assert regressions(small)[2] is None
 
 
 def test_a_derived_metric_gates_nothing() -> None:
@@ -161,7 +169,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         loaded += re.findall(r"url\(([^)]*)\)|@import", text)
         assert not [one for one in loaded if re.match(r"[\"']?(?:https?:)?//", one)], file.name
     ours = (site / "site.js").read_text(encoding="utf-8")
-    assert not re.search(r"XMLHttpRequest|fetch\(|import\(|innerHTML|https?:", ours)
+    assert not re.search(r"XMLHttpRequest|fetch\(|import\(|innerHTML|\bsrc\b", ours)
 
 
 def test_every_local_file_that_is_named_is_there(site: Path) -> None:

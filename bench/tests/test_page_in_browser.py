@@ -135,7 +135,7 @@ def test_no_page_is_wider_than_a_phone(site: Path, tmp_path: Path, served: str) 
 @pytest.fixture
 def served(site: Path) -> Iterator[str]:
     class Silent(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *what: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     handler = functools.partial(Silent, directory=str(site))

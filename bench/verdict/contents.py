@@ -201,8 +201,26 @@ def tables(known: Sequence[Measurement], reasons: Sequence[Row]) -> list[Row]:
         ]
         shown = {name for row in table["rows"] for name in row["figures"]}
         table["columns"] = [name for name in metrics.METRICS if name in shown]
+        table |= _history([one for one in members if (_base(one.plugin), one.commit) not in wrong])
         found.append(table)
     return found
+
+
+def _history(members: Iterable[Measurement]) -> Row:
+    """Commits in order, and metric to plugin to place, value and interval at every one of them."""
+    shown = [
+        one
+        for one in members
+        if one.metric != "contract" and (one.contract == "ok" or _compiled(one))
+    ]
+    commits = sorted({(one.committed, one.commit) for one in shown})
+    series: dict[str, dict[str, list[list[float | None]]]] = {}
+    for one in sorted(shown, key=lambda one: (one.plugin, one.committed, one.commit)):
+        if math.isfinite(one.value) and len(commits) > 1:
+            at = commits.index((one.committed, one.commit))
+            point = [at, one.value, _finite(one.low), _finite(one.high)]
+            series.setdefault(one.metric, {}).setdefault(one.plugin, []).append(point)
+    return {"commits": [[commit, committed] for committed, commit in commits], "history": series}
 
 
 def _contestant(

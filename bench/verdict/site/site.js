@@ -14,6 +14,7 @@
   var ORDER = ["PROCEED", "ABANDON", "DEBUG", "INCONCLUSIVE", "UNTESTED"];
   var STATES = ["confirmed", "refuted", "inconclusive", "broken", "untested"];
   var BOUNDS = {at_most: "at most", at_least: "at least", equals: "exactly"};
+  var SVG = "http://www.w3.org/2000/svg";
   var NO_PLUGIN = "no plugin yet";
   var wish = {family: "", verdict: "", machine: "", text: "", sort: "verdict", down: false};
 
@@ -247,7 +248,7 @@
     return el("section", {"class": "claim", "data-claim": one.id},
       el("h3", {}, one.says),
       facts([
-        ["state", [state(one.state), one.role === "background" ? " background, decides nothing" : " " + one.role + " claim"]],
+        ["state", [state(one.state), one.role === "background" ? ": background, decides nothing" : ": " + one.role + " claim"]],
         [one.modelled ? "modelled" : "measured", verdict],
         ["judged", wanted(one)],
         ["holds for", said(one.where) || "every problem, every machine"],
@@ -386,7 +387,55 @@
         ", suite " + one.suite + ", commit ", commit(one.commit), " of " + day(one.committed) +
         "; below a figure its 99% interval, none below an exact one"),
       el("div", {"class": "scroll"}, el("table", {"class": "side"}, el("thead", {}, heads), el("tbody", {}, rows))),
-      notes(one));
+      notes(one), history(one));
+  }
+
+  /* One small curve a contestant, from zero, with its intervals; what fails its contract has no point. */
+  function history(one) {
+    var names = Object.keys(data.metrics).filter(function (name) { return one.history[name]; });
+    if (!names.length) { return null; }
+    var place = el("div", {});
+    function draw(name) {
+      var unit = data.metrics[name].unit, series = one.history[name];
+      place.textContent = "";
+      add(place, [table(["plugin", one.commits.length + " commits, from zero up", "oldest", "newest"],
+        Object.keys(series).map(function (who) {
+          var points = series[who], last = points[points.length - 1];
+          var now = one.rows.filter(function (row) { return row.plugin === who; })[0];
+          return [plugin(who), curve(points, one.commits.length), dated(points[0]),
+            now && now.contract === "wrong" ? state("wrong") : dated(last)];
+        }))]);
+      function dated(point) {
+        return [united(point[1], unit), el("span", {"class": "ends"}, commit(one.commits[point[0]][0]), " ",
+          day(one.commits[point[0]][1]))];
+      }
+    }
+    var options = names.map(function (name) { return el("option", {value: name}, name); });
+    var choice = el("select", {name: "metric", onchange: function (event) { draw(event.target.value); }}, options);
+    draw(names[0]);
+    return el("details", {"class": "history"}, el("summary", {}, "History over " + one.commits.length + " commits"),
+      el("div", {"class": "filters"}, el("label", {}, "metric", choice)), place);
+  }
+  function curve(points, commits) {
+    var width = 300, height = 48, edge = 4;
+    var most = Math.max.apply(null, points.map(function (point) { return Math.max(point[1], point[3] || 0); })) || 1;
+    function x(point) { return (edge + (width - 2 * edge) * point[0] / (commits - 1)).toFixed(1); }
+    function y(value) { return (height - edge - (height - 2 * edge) * Math.max(value, 0) / most).toFixed(1); }
+    var picture = svg("svg", {viewBox: "0 0 " + width + " " + height, width: width, height: height, role: "img",
+      "aria-label": points.map(function (point) { return figure(point[1]); }).join(", ")});
+    picture.appendChild(svg("polyline", {points: points.map(function (point) { return x(point) + "," + y(point[1]); }).join(" ")}));
+    points.forEach(function (point) {
+      if (point[2] !== null && point[3] !== null && point[2] < point[3]) {
+        picture.appendChild(svg("line", {x1: x(point), x2: x(point), y1: y(point[2]), y2: y(point[3])}));
+      }
+      picture.appendChild(svg("circle", {cx: x(point), cy: y(point[1]), r: 2.5}));
+    });
+    return picture;
+  }
+  function svg(tag, given) {
+    var node = document.createElementNS(SVG, tag);
+    Object.keys(given).forEach(function (name) { node.setAttribute(name, given[name]); });
+    return node;
   }
   function outcome(row) {
     var first = row.reasons[0];
