@@ -136,7 +136,7 @@ _LOAD = tl.core.load
 
 
 def _load(pointer: Any, mask: Any = None, other: Any = None, *rest: Any, **named: Any) -> Any:
-    """``tl.load``; masked-off lanes without ``other`` are undefined: NaN, or the largest integer."""
+    """``tl.load``; masked-off lanes without ``other`` are undefined: NaN, or the largest int."""
     if mask is not None and other is None:
         kind = pointer.type.scalar.element_ty
         largest = (1 << (kind.primitive_bitwidth - kind.is_int_signed())) - 1
