@@ -130,7 +130,7 @@ def _decays(g_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr):
 
 @triton.jit
 def _unit_lower_inverse(below, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """``(I + below)^-1`` for a strictly lower triangular ``below``, float32.
+    """``(I + below)^-1``, float32; ``below`` is zero above its diagonal, which is not read.
 
     Inverses of diagonal blocks double in size: X becomes X - X L X, where L is ``below`` between
     the blocks that now share one.
@@ -172,7 +172,6 @@ def _delta_walk_kernel(
         dtype = k.dtype
 
         below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta
-        below = tl.where(steps[:, None] > steps[None, :], below, 0.0)
         # float32 to two bits, on matrix cores, where the result is rounded to half precision
         precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
         inverse = _unit_lower_inverse(below, precision, BLOCK_T).to(dtype)
