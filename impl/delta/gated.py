@@ -42,7 +42,7 @@ def gated(
     Q, K, V, b, log = (cut(x, min(chunk, size["T"])) for x in (q, k, v, beta, g))
     D = segment_sums(log).exp()
     c, b = log.cumsum(-1).exp()[..., None], b[..., None]  # [B, H, N, C, 1]
-    # from the right: over the rows of [W | Y] the solver rounds g's gradient less than from the left
+    # the same system from the right: other roundings, which bring g's gradient nearer for shut gates
     system, rest = b * (K @ K.mT) * D, b * torch.cat([c * K, V], dim=-1)
     WY = torch.linalg.solve_triangular(
         system.mT, rest.mT, upper=True, left=False, unitriangular=True
