@@ -23,6 +23,8 @@ SLACK = 4.0
 """Factor between the reference's own error and the bound: two bits."""
 
 Inputs = Mapping[str, Tensor]
+Alone = tuple[str, slice]
+"""One input by name and one output by its place."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ class Case:
             return outputs(self.plugin.run(**inputs, **self.knobs, **more))
 
     def gradients(
-        self, inputs: Inputs, *, alone: str | None = None, **more: Any
+        self, inputs: Inputs, *, alone: Alone | None = None, **more: Any
     ) -> dict[str, Tensor]:
-        """The gradient of every input, or of the input ``alone`` through the first output."""
+        """The gradient of every input through every output, or of one through one."""
         with executing(self.plugin, self.device):
             return gradients(lambda **given: self.run(given, **more), inputs, alone)
 
@@ -104,7 +106,7 @@ class Case:
         got: Mapping[str, Tensor],
         inputs: Inputs,
         *,
-        alone: str | None = None,
+        alone: Alone | None = None,
         reference: Callable[..., Any] | None = None,
     ) -> list[Comparison]:
         """Hold gradients to the bound."""
@@ -152,22 +154,25 @@ def compare(
 
 
 def gradients(
-    run: Callable[..., Any], inputs: Inputs, alone: str | None = None
+    run: Callable[..., Any], inputs: Inputs, alone: Alone | None = None
 ) -> dict[str, Tensor]:
     """The gradient of every input of ``run``, its outputs weighted by fixed random probes.
 
-    With ``alone``, of that input only, all others frozen and only the first output used.
+    With ``alone``, of one input through one output, the other inputs frozen and outputs unused.
     """
+    name, output = alone or (None, slice(None))
     leaves = {
-        name: x.detach().clone().requires_grad_(alone in (None, name)) for name, x in inputs.items()
+        each: x.detach().clone().requires_grad_(name in (None, each)) for each, x in inputs.items()
     }
-    results = outputs(run(**leaves))[: 1 if alone else None]
-    probes = [probe(x, seed) for seed, x in enumerate(results)]
-    wanted = {name: x for name, x in leaves.items() if x.requires_grad}
-    found = torch.autograd.grad(results, list(wanted.values()), probes, allow_unused=True)
-    for name, gradient in zip(wanted, found, strict=True):
+    results = list(enumerate(outputs(run(**leaves))))[output]
+    probes = [probe(x, seed) for seed, x in results]
+    wanted = {each: x for each, x in leaves.items() if x.requires_grad}
+    found = torch.autograd.grad(
+        [x for _, x in results], list(wanted.values()), probes, allow_unused=True
+    )
+    for each, gradient in zip(wanted, found, strict=True):
         if gradient is None:
-            raise AssertionError(f"no gradient reaches {name}")
+            raise AssertionError(f"no gradient reaches {each}")
     return dict(zip(wanted, found, strict=True))
 
 

@@ -93,6 +93,17 @@ def loses_the_gradient_of_a_lone_input(a: Tensor, b: Tensor, h0: Tensor | None =
     return honest(_Slip.apply(a, lambda da: da * 0) if alone else a, b, h0)
 
 
+@caught_by(promises.lone_backward, op="linear_attention")
+def forgets_the_gradient_of_a_lone_state(
+    q: Tensor, k: Tensor, v: Tensor, h0: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    if not q.shape[1] == k.shape[1] == v.shape[1]:
+        raise ValueError("lengths differ")
+    o, state = attend(q, k, v, h0)
+    alone = h0 is not None and h0.requires_grad and not q.requires_grad
+    return o, _Slip.apply(state, lambda ds: ds * 0) if alone else state
+
+
 @caught_by(promises.pure)
 def spoils_the_gradient_it_is_given(a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
     def spoil(dh: Tensor) -> Tensor:

@@ -41,6 +41,10 @@ class Op:
     """Whether several sequences may lie behind one another, divided by ``cu_seqlens``."""
     sizes: tuple[Mapping[str, int], ...]
     """Problems of the contract: one step, a prime, a tile, a tile and a step, uneven heads."""
+    refused: tuple[Mapping[str, int], ...]
+    """Problems on which the op has no meaning."""
+    state_ignores: tuple[str, ...]
+    """Inputs on which the final state does not depend."""
 
     def __call__(self, **inputs: Tensor | None) -> tuple[Tensor, ...]:
         """Run the reference; the outputs always come as a tuple."""
@@ -78,6 +82,10 @@ class Op:
         axes = [*self.inputs_axes.values(), *self.output_axes]
         return sum(math.prod(dims[axis] for axis in each) for each in axes) * dtype.itemsize
 
+    def reaches(self, name: str, output: int) -> bool:
+        """Whether an output depends on an input; only a final state may ignore one."""
+        return output == 0 or name not in self.state_ignores
+
     def final_state(self, results: Sequence[Tensor]) -> Tensor:
         """The state after the last step: the last output, or the last step of the only one."""
         return results[-1] if len(results) > 1 else results[0][:, -1]
@@ -89,6 +97,8 @@ def op(
     state: str | None = None,
     packs: bool = False,
     sizes: Sequence[Mapping[str, int]],
+    refused: Sequence[Mapping[str, int]] = (),
+    state_ignores: tuple[str, ...] = (),
     **draw: Draw,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Read the exam off the decorated reference: its inputs, their axes, and which may be absent."""
@@ -113,6 +123,8 @@ def op(
             state=state,
             packs=packs,
             sizes=tuple(sizes),
+            refused=tuple(refused),
+            state_ignores=state_ignores,
         )
 
     return build
@@ -254,3 +266,4 @@ GROUPS = (
     {"B": 1, "T": 65, "H": 2, "P": 24, "G": 1, "N": 16},
     {"B": 1, "T": 131, "H": 2, "P": 16, "G": 2, "N": 24},
 )
+UNEVEN_GROUPS = ({"B": 1, "T": 7, "H": 3, "P": 16, "G": 2, "N": 16},)

@@ -119,12 +119,13 @@ def backward(case: Case) -> list[Comparison]:
 def lone_backward(case: Case) -> list[Comparison]:
     """A frozen input and an unused output disturb no other gradient."""
     _applies(_differentiable(case), "the backward pass is excused")
-    inputs = case.inputs()
-    return [
-        found
-        for name in inputs
-        for found in case.compare_gradients(case.gradients(inputs, alone=name), inputs, alone=name)
-    ]
+    inputs, found = case.inputs(), []
+    for name, i in itertools.product(inputs, range(len(case.op.output_axes))):
+        alone = (name, slice(i, i + 1))
+        if case.op.reaches(name, i):
+            mine = case.gradients(inputs, alone=alone)
+            found += case.compare_gradients(mine, inputs, alone=alone)
+    return found
 
 
 @check_on({F32: (PRIME,)})
@@ -206,6 +207,9 @@ def refuses(case: Case) -> list[Comparison]:
         if "T" in axes:
             shorter = {**inputs, name: inputs[name].narrow(axes.index("T"), 0, case.dims["T"] - 1)}
             _must_raise(case, shorter, (ValueError, RuntimeError), f"{name} is a step short")
+    for sizes in case.op.refused:
+        other = replace(case, dims=sizes)
+        _must_raise(other, other.inputs(), (ValueError,), f"{other.sizes}")
     for name, wish in case.plugin.accepts.items():
         if name in case.dims:
             dims = {**case.dims, name: _beyond(wish, case.dims[name])}

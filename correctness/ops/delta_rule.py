@@ -7,7 +7,15 @@ from torch import Tensor
 from correctness.op import HEADS, op, rate, unit
 
 
-@op(k=unit, beta=rate, linear_in=("v", "h0"), state="h0", packs=True, sizes=HEADS)
+@op(
+    k=unit,
+    beta=rate,
+    linear_in=("v", "h0"),
+    state="h0",
+    packs=True,
+    state_ignores=("q",),
+    sizes=HEADS,
+)
 def delta_rule(
     q: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],

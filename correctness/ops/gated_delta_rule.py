@@ -7,7 +7,16 @@ from torch import Tensor
 from correctness.op import HEADS, log_decay, op, rate, unit
 
 
-@op(k=unit, beta=rate, g=log_decay, linear_in=("v", "h0"), state="h0", packs=True, sizes=HEADS)
+@op(
+    k=unit,
+    beta=rate,
+    g=log_decay,
+    linear_in=("v", "h0"),
+    state="h0",
+    packs=True,
+    state_ignores=("q",),
+    sizes=HEADS,
+)
 def gated_delta_rule(
     q: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],

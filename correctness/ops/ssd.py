@@ -4,10 +4,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from correctness.op import GROUPS, negative_rate, op, positive_step
+from correctness.op import GROUPS, UNEVEN_GROUPS, negative_rate, op, positive_step
 
 
-@op(dt=positive_step, a=negative_rate, linear_in=("x", "h0"), state="h0", packs=True, sizes=GROUPS)
+@op(
+    dt=positive_step,
+    a=negative_rate,
+    linear_in=("x", "h0"),
+    state="h0",
+    packs=True,
+    state_ignores=("c",),
+    sizes=GROUPS,
+    refused=UNEVEN_GROUPS,
+)
 def ssd(
     x: Float[Tensor, "B T H P"],
     dt: Float[Tensor, "B T H"],
