@@ -249,9 +249,9 @@
       el("h3", {}, one.says),
       facts([
         ["state", [state(one.state), one.role === "background" ? ": background, decides nothing" : ": " + one.role + " claim"]],
-        [one.modelled ? "modelled" : "measured", verdict],
+        [(one.modelled ? "modelled " : "measured ") + one.comparison, verdict],
         ["judged", wanted(one)],
-        ["holds for", said(one.where) || "every problem, every machine"],
+        ["scope", said(one.where) || "every problem, every machine"],
         ["broken", one.broken], ["stopped holding", one.stopped ? ["at ", commit(one.stopped)] : null],
         ["source", one.source]
       ]),
