@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import clock, figures
 from .admission import admission
-from .metrics import METRICS, Way
+from .metrics import METRICS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,10 +24,6 @@ from impl.registry import implements
         "V": {"at_most": 256},
         "dtype@cuda": ["bfloat16", "float16"],
     },
-    excuses={
-        "extreme@cpu": "the backward pass forms the weights anew as exp(score - logsumexp), which"
-        " loses digits in proportion to the score: 1.2 times the bound at scores of about 100"
-    },
 )
 def flash2(
     q: Float[Tensor, "B T H K"],
