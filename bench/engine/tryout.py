@@ -341,4 +341,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # what is sent to another process must have been imported by its name
+    from bench.engine import tryout
+
+    sys.exit(tryout.main())
