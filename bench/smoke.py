@@ -117,7 +117,10 @@ def site() -> None:
             told = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             print(f"no site: {' '.join(command[2:])} failed", *told[-8:], sep="\n  ")
             return
-    print("site: html/index.html; to open it, run: python -m http.server -d html")
+    print(
+        "site: open html/index.html in a browser; asv's own graphs, html/asv.html, want a server:"
+        " python -m http.server -d html"
+    )
 
 
 if __name__ == "__main__":
