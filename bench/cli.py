@@ -153,7 +153,7 @@ def _measure(args: argparse.Namespace) -> int:
     metrics.find(args.metric)
     dims(args.sizes)
     _one_of(args.dtype, DTYPES, "dtype")
-    plugin = _loaded(args.id)
+    plugin = _loaded(args.id if ".py:" in args.id else args.id.partition("(")[0])
     if reason := plugin.missing():
         raise ValueError(f"{plugin.id} is absent: {reason}")
     found = runner.measure(
@@ -401,7 +401,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("id", help="plugin, or path/to/file.py:function")
     one.add_argument("--machine", help="cpu, cuda or a name (default: the GPU where there is one)")
     one = add("measure", _measure, "one metric of one plugin on one problem")
-    one.add_argument("id", help="plugin, or path/to/file.py:function")
+    one.add_argument("id", help="plugin, path/to/file.py:function, or mixers.x(knob=value)")
     one.add_argument("--sizes", required=True, help="B1-T1024-N32")
     one.add_argument("--metric", required=True, help="time, traffic, error ...")
     one.add_argument("--dtype", default="float32")

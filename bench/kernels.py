@@ -1,4 +1,4 @@
-"""asv's view of the ops: one class an op, made from the suite; a new plugin appears with no edit.
+"""asv's view of ops and layers: one class each, made from the suite; a plugin appears with no edit.
 
 asv takes this folder from the working tree and the plugins from the commit under test. Relative
 imports keep it so: one ruler for all of history.

@@ -1,7 +1,7 @@
-"""Who may be measured: the contract's outcome of a plugin, kept under a hash of all it depends on.
+"""Who may be measured: the contract's outcome of a plugin, the laws' outcome of a mixer.
 
 Broken beats fast: no figure is taken of a plugin whose contract fails. The contract is slow and its
-answer depends on nothing but files and the software stack, so the answer is kept in the user's cache
+answer depends on nothing but files and the software stack, so it is kept under their hash in the user's cache
 folder and asked for again only when the plugin, what it imports, the contract or the stack changed.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .machine import stack
+from .training import contestant
 
 IMPORTS = re.compile(r"^\s*(?:from|import)\s+(impl(?:\.\w+)*)(?:\s+import\s+\(?([^)#\n]*))?", re.M)
 
@@ -52,6 +53,27 @@ def admission(plugin_id: str, device: str) -> Admission:
     if found.outcome in ("ok", "wrong"):
         write_atomically(place, json.dumps(vars(found)))
     return found
+
+
+def laws(mixer: str) -> Admission:
+    """Whether ``mixer``, with its knobs, is part of this commit and obeys the mixer laws."""
+    from correctness.mixer_laws import Subject, check
+    from impl.registry import load, lookup
+
+    try:
+        plugin_id, knobs = contestant(mixer)
+    except ValueError:
+        return Admission("not run", 0, "not part of this commit")
+    if absent := lookup(plugin_id).missing():
+        return Admission("not run", 0, absent)
+    try:
+        factory = load(plugin_id).run
+        assert factory is not None
+        broken = check(Subject(mixer, factory, tuple(knobs.items())))
+    except Exception as error:  # whatever a mixer raises is an answer about the mixer
+        return Admission("wrong", 1, f"{type(error).__name__}: {error}")
+    reason = "; ".join(f"{law}: {found}" for law, found in broken.items())
+    return Admission("wrong" if broken else "ok", len(broken), reason)
 
 
 def _ask(plugin_id: str, device: str) -> Admission:

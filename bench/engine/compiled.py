@@ -26,7 +26,7 @@ def contests(name: str) -> list[suite.Contest]:
     """The contests of a suite that have a Triton plugin, with those plugins only."""
     found = []
     for contest in suite.load(name).contests:
-        triton = [each for each in contest.plugins if _compiles(each)]
+        triton = [each for each in contest.plugins if not contest.layers and _compiles(each)]
         if triton:
             found.append(dataclasses.replace(contest, plugins=tuple(triton), dtypes=(DTYPE,)))
     return found

@@ -7,12 +7,14 @@ interleaved.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from . import clock, figures
-from .admission import admission
+from .admission import admission, laws
+from .layer import Layer
 from .metrics import METRICS
+from .training import contestant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +37,8 @@ class Problem:
     metrics: tuple[str, ...]
     rounds: int = 15
     seconds: float | None = None
+    layers: bool = False
+    """Whether the contestants are mixers, with their knobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,7 @@ class Results:
 def hold(problem: Problem, say: Say) -> Results:
     """Measure every contestant of the problem. Raises only what is wrong with the problem itself."""
     results = Results()
-    contestants: dict[str, Case] = {}
+    contestants: dict[str, Case | Layer] = {}
     truth = Truth()
     for plugin in problem.plugins:
         case = _admit(problem, plugin, results, say)
@@ -107,35 +111,45 @@ def hold(problem: Problem, say: Say) -> Results:
     return results
 
 
-def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Case | None":
-    import torch
-
-    from correctness.case import Case
-    from correctness.op import find
-    from impl.registry import load
-
+def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Case | Layer | None":
     absent = _absent(plugin_id, problem)
     if absent:
         results.missing(plugin_id, "not run", absent)
         return None
     say(plugin_id, "contract")
-    found = admission(plugin_id, problem.device)
+    found = laws(plugin_id) if problem.layers else admission(plugin_id, problem.device)
     if found.outcome in ("ok", "wrong"):
         results.exact(plugin_id, "contract", found.failing)
     if not found.admitted:
         results.missing(plugin_id, found.outcome, found.reason)
         return None
-    dtype = getattr(torch, problem.dtype)
-    case = Case(load(plugin_id), find(problem.op), problem.sizes, dtype, problem.device)
+    case = _case(problem, plugin_id)
     if reason := case.refusal():
         results.missing(plugin_id, "unsupported", reason)
         return None
     return case
 
 
+def _case(problem: Problem, plugin_id: str) -> "Case | Layer":
+    import torch
+
+    from correctness.case import Case
+    from correctness.op import find
+    from impl.registry import load
+
+    dtype = getattr(torch, problem.dtype)
+    if problem.layers:
+        mixer, knobs = contestant(plugin_id)
+        plugin = replace(load(mixer), id=plugin_id)
+        return Layer(plugin, problem.sizes, dtype, problem.device, knobs)
+    return Case(load(plugin_id), find(problem.op), problem.sizes, dtype, problem.device)
+
+
 def _absent(plugin_id: str, problem: Problem) -> str | None:
     from impl.registry import lookup
 
+    if problem.layers:
+        return None  # the laws say so
     try:
         plugin = lookup(plugin_id) if ".py:" not in plugin_id else None
     except ValueError:
@@ -147,7 +161,9 @@ def _absent(plugin_id: str, problem: Problem) -> str | None:
     return plugin.missing()
 
 
-def _answers(case: "Case", problem: Problem, truth: "Truth", results: Results, say: Say) -> bool:
+def _answers(
+    case: "Case | Layer", problem: Problem, truth: "Truth", results: Results, say: Say
+) -> bool:
     """Run once, at the sizes to be measured, and hold the answer against float64."""
     import torch
 
@@ -173,31 +189,41 @@ def _answers(case: "Case", problem: Problem, truth: "Truth", results: Results, s
 
 
 class Truth:
-    """The reference's answers to the problem, in float64 and in the dtype, worked out once."""
+    """The reference's answers in float64 and in the dtype; those of an op are worked out once."""
 
     def __init__(self) -> None:
         self._answers: tuple[Mapping[int, Tensor], ...] = ()
 
-    def compare(self, case: "Case") -> tuple[float, str]:
+    def compare(self, case: "Case | Layer") -> tuple[float, str]:
         """Relative root mean square error of the worst output, and what breaks the bound, if any."""
-        import torch
-
-        from correctness.case import compare_all, rms, to
+        from correctness.case import compare_all, rms
 
         inputs = case.inputs()
         got = dict(enumerate(case.run(inputs)))
-        if not self._answers:
-            answers = case.op(**to(inputs, torch.float64)), case.op(**inputs)
-            self._answers = tuple(dict(enumerate(each)) for each in answers)
-        true, plain = self._answers
+        true, plain = self._of(case, inputs)
         compared = compare_all("output ", got, true, plain, case.dtype)
         broken = [each for each in compared if not each.excess <= 1]
         errors = [rms(mine.double() - true[i]) / (rms(true[i]) or 1.0) for i, mine in got.items()]
         reasons = [f"{each.what} errs {each.error:.3g}, bound {each.bound:.3g}" for each in broken]
         return max(errors), "; ".join(reasons)
 
+    def _of(
+        self, case: "Case | Layer", inputs: "Mapping[str, Tensor]"
+    ) -> "tuple[Mapping[int, Tensor], ...]":
+        import torch
 
-def _take(case: "Case", problem: Problem, results: Results, say: Say) -> None:
+        from correctness.case import to
+
+        if isinstance(case, Layer):  # its weights, and so its answers, are its own
+            answers = (case.stepped(inputs, dtype) for dtype in (torch.float64, case.dtype))
+            return tuple(dict(enumerate(each)) for each in answers)
+        if not self._answers:
+            answers = case.op(**to(inputs, torch.float64)), case.op(**inputs)
+            self._answers = tuple(dict(enumerate(each)) for each in answers)
+        return self._answers
+
+
+def _take(case: "Case | Layer", problem: Problem, results: Results, say: Say) -> None:
     """Every figure that needs no clock; a failure costs that figure only."""
     ways = {METRICS[name].way for name in problem.metrics}
     for way, source in figures.SOURCES.items():
@@ -217,7 +243,9 @@ def _take(case: "Case", problem: Problem, results: Results, say: Say) -> None:
                 results.exact(case.plugin.id, metric, value)
 
 
-def _time(contestants: Mapping[str, "Case"], problem: Problem, results: Results, say: Say) -> None:
+def _time(
+    contestants: "Mapping[str, Case | Layer]", problem: Problem, results: Results, say: Say
+) -> None:
     """Forward passes against forward passes, then training steps against training steps."""
     for call, metrics in figures.CLOCKED.items():
         wanted = [name for name in metrics if name in problem.metrics]

@@ -3,33 +3,50 @@
 A source returns figures by metric, or the reason why one is absent.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .layer import Layer
 from .metrics import Way
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from correctness.case import Case
 
 Found = Mapping[str, float | str]
 
 
-def bare(case: "Case") -> Callable[[], object]:
-    """Nothing but the plugin on inputs that are ready on the device."""
-    run, inputs, knobs = case.plugin.run, case.inputs(), case.knobs
+def ready(case: "Case | Layer") -> tuple[Callable[..., Any], "list[Tensor]"]:
+    """The plugin with its knobs, and the weights where it is a layer."""
+    if isinstance(case, Layer):
+        module = case.module()
+
+        def layer(x: "Tensor") -> "Tensor":
+            return module(x)  # a mixer calls its argument what it likes
+
+        return layer, [*module.parameters()]
+    run = case.plugin.run
     assert run is not None
-    return lambda: run(**inputs, **knobs)
+    return functools.partial(run, **case.knobs), []
 
 
-def forward(case: "Case") -> Callable[[], object] | str:
+def bare(case: "Case | Layer") -> Callable[[], object]:
+    """Nothing but the plugin on inputs that are ready on the device."""
+    inputs, (run, _) = case.inputs(), ready(case)
+    return lambda: run(**inputs)
+
+
+def forward(case: "Case | Layer") -> Callable[[], object] | str:
     """The forward pass that is timed, or why there is none to time."""
     if "triton" in case.plugin.needs and case.device == "cpu":
         return "a Triton kernel has no time without a GPU"
     return bare(case)
 
 
-def training_step(case: "Case") -> Callable[[], object] | str:
-    """Forward pass and the gradient of every input, as one call, or why there is none to time."""
+def training_step(case: "Case | Layer") -> Callable[[], object] | str:
+    """Forward pass and the gradient of every input and weight, as one call, or why there is none to time."""
     import torch
 
     from correctness.case import probe
@@ -40,35 +57,35 @@ def training_step(case: "Case") -> Callable[[], object] | str:
     once = forward(case)
     if isinstance(once, str):
         return once
-    run, knobs = case.plugin.run, case.knobs
-    assert run is not None
-    leaves = {name: x.requires_grad_() for name, x in case.inputs().items()}
-    probes = [probe(x, seed) for seed, x in enumerate(outputs(run(**leaves, **knobs)))]
+    run, weights = ready(case)
+    inputs = case.inputs()
+    leaves = [leaf.requires_grad_() for leaf in (*inputs.values(), *weights)]
+    probes = [probe(x, seed) for seed, x in enumerate(outputs(run(**inputs)))]
 
     def step() -> object:
-        results = outputs(run(**leaves, **knobs))
-        return torch.autograd.grad(results, list(leaves.values()), probes)
+        return torch.autograd.grad(outputs(run(**inputs)), leaves, probes)
 
     return step
 
 
-CLOCKED: Mapping[Callable[["Case"], Callable[[], object] | str], Sequence[str]] = {
+CLOCKED: Mapping[Callable[["Case | Layer"], Callable[[], object] | str], Sequence[str]] = {
     forward: ("time", "us_per_token", "tokens_per_s"),
     training_step: ("train_time",),
 }
 """What the clock takes, and the metrics it becomes."""
 
 
-def trace(case: "Case", metrics: Sequence[str]) -> Found:
+def trace(case: "Case | Layer", metrics: Sequence[str]) -> Found:
     """What one call does, counted on CPU tensors of the same sizes and dtype."""
     from dataclasses import replace
 
     from . import traffic
 
-    on_cpu = replace(case, device="cpu")
-    inputs = on_cpu.inputs()
-    counted = traffic.trace(lambda: on_cpu.run(inputs))
-    compulsory = case.op.compulsory_bytes(case.dims, case.dtype)
+    counted = traffic.trace(bare(replace(case, device="cpu")))
+    if isinstance(case, Layer):
+        compulsory = case.compulsory_bytes()
+    else:
+        compulsory = case.op.compulsory_bytes(case.dims, case.dtype)
     found = {
         "traffic": counted.traffic,
         "traffic_ratio": counted.traffic / compulsory,
@@ -80,7 +97,7 @@ def trace(case: "Case", metrics: Sequence[str]) -> Found:
     return {name: float(found[name]) for name in metrics}
 
 
-def allocator(case: "Case", metrics: Sequence[str]) -> Found:
+def allocator(case: "Case | Layer", metrics: Sequence[str]) -> Found:
     """Most bytes that one call allocates at once on the GPU, beyond its inputs."""
     if case.device == "cpu":
         return dict.fromkeys(metrics, "needs a GPU")
@@ -95,7 +112,7 @@ def allocator(case: "Case", metrics: Sequence[str]) -> Found:
     return {"peak_memory": float(torch.cuda.max_memory_allocated() - before)}
 
 
-SOURCES: Mapping[Way, Callable[["Case", Sequence[str]], Found]] = {
+SOURCES: Mapping[Way, Callable[["Case | Layer", Sequence[str]], Found]] = {
     Way.TRACE: trace,
     Way.COUNTER: allocator,
 }

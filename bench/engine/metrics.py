@@ -47,7 +47,10 @@ class Metric:
 _ALL = (
     Metric(name="time", unit="us", way=Way.CLOCK, says="One call, inputs on the device"),
     Metric(
-        name="train_time", unit="us", way=Way.CLOCK, says="One call and the gradient of every input"
+        name="train_time",
+        unit="us",
+        way=Way.CLOCK,
+        says="One call and the gradient of every input and weight",
     ),
     Metric(
         name="us_per_token", unit="us", way=Way.CLOCK, says="Time over B T; regressions gate on it"

@@ -91,6 +91,11 @@ def suite_of(class_name: str) -> str:
     return re.split("(?<=.)(?=[A-Z])", class_name)[0].lower()
 
 
+def subject_of(class_name: str) -> str:
+    """``SmokeDeltaRule`` as ``delta_rule``."""
+    return "_".join(re.split("(?<=.)(?=[A-Z])", class_name)[1:]).lower()
+
+
 def read_all(results: Path | str = "results") -> list[Measurement]:
     """Every measurement below ``results``; a broken file warns with CorruptResults and is skipped."""
     found: list[Measurement] = []

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import nvml, store, suite
 from .contest import Outcome, Problem
@@ -20,6 +21,10 @@ from .isolation import OutOfTime, hold_apart
 from .metrics import KERNEL, METRICS, Way, find
 from .record import Measurement, dims
 from .trackers import Cache
+from .training import contestant
+
+if TYPE_CHECKING:
+    from impl.registry import Plugin
 
 Say = Callable[[str, str], None]
 ROUNDS = 15
@@ -41,14 +46,16 @@ def measure(
     seconds: float | None = None,
     say: Say | None = None,
 ) -> list[Measurement]:
-    """Measure plugins of one op on one problem, together.
+    """Measure plugins of one op, or mixers as layers, on one problem, together.
 
     ValueError says why when the problem is no problem of the op or nothing could be measured.
     """
     for metric in metrics:
         find(metric)
+    op, layers = _common_op(plugins)
     problem = Problem(
-        op=_common_op(plugins),
+        op=op,
+        layers=layers,
         plugins=tuple(plugins),
         sizes=dims(sizes),
         dtype=dtype,
@@ -87,6 +94,7 @@ def problems(contest: suite.Contest, device: str) -> Iterator[Problem]:
         for dtype in contest.dtypes:
             yield Problem(
                 op=contest.op,
+                layers=contest.layers,
                 plugins=contest.plugins,
                 sizes=dims(sizes),
                 dtype=dtype,
@@ -176,10 +184,25 @@ def _claimed() -> "set[str]":
     return found
 
 
-def _common_op(plugins: Sequence[str]) -> str:
-    from impl.registry import load, lookup
-
-    ops = {(load if ".py:" in each else lookup)(each).op for each in plugins}
+def _common_op(plugins: Sequence[str]) -> tuple[str, bool]:
+    """The op of all the plugins, or ``layer`` for mixers, and whether these are layers."""
+    known = {each: _plugin(each) for each in plugins}
+    mixers = [each for each, plugin in known.items() if plugin.kind == "mixer"]
+    if mixers and len(mixers) == len(known):
+        for each in mixers:
+            contestant(each)
+        return "layer", True
+    if mixers:
+        others = ", ".join(known.keys() - set(mixers))
+        raise ValueError(f"{mixers[0]} is a mixer, not timed together with {others}")
+    ops = {plugin.op for plugin in known.values()}
     if len(ops) != 1 or None in ops:
         raise ValueError(f"plugins of {len(ops)} ops ({', '.join(map(str, ops))}), want one op")
-    return str(ops.pop())
+    return str(ops.pop()), False
+
+
+def _plugin(spec: str) -> "Plugin":
+    """The plugin behind an id, which of a mixer may carry knobs, or in a file."""
+    from impl.registry import load, lookup
+
+    return load(spec) if ".py:" in spec else lookup(spec.partition("(")[0])

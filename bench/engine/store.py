@@ -129,8 +129,10 @@ class Place:
         file, group = self.file(problem.device), [suite, group_name(problem)]
         there: set[str] = set()
         if file.is_file() and not _set_aside(file):
-            at = (suite, sizes_name(problem.sizes), problem.dtype)
-            there = {m.plugin for m in read(file) if (m.suite, m.sizes, m.dtype) == at}
+            # mixers may meet as layers in more than one table of a suite
+            place = (class_name(suite, problem.op), sizes_name(problem.sizes), problem.dtype)
+            at = ":".join((commit().hash, *place, ""))
+            there = {m.plugin for m in read(file) if m.group.startswith(at)}
         for line in _lines(_outcomes(file)):
             if line["group"] == group:
                 there.add(line["plugin"])

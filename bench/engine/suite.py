@@ -1,7 +1,8 @@
-"""A suite: which sizes and dtypes of which op, read from ``suites/<name>.toml``. No torch.
+"""A suite: which sizes and dtypes of which op or layer, read from ``suites/<name>.toml``. No torch.
 
-The contestants of an op are all plugins that implement it, so a new plugin appears with no edit. They
-are read off the tree this file stands in, also when an older commit is being measured: asv wants the
+The contestants of an op are all plugins that implement it, so a new plugin appears with no edit; a
+table ``[layers.<name>]`` names the mixers that meet as layers, the first as the baseline. Plugins are
+read off the tree this file stands in, also when an older commit is being measured: asv wants the
 same parameters for all of history, and what a commit lacks is not run there.
 """
 
@@ -14,19 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from impl.registry import Plugin, read
+from impl.registry import Plugin, lookup, read
 
+from . import layer
 from .record import dims
+from .training import contestant
 
 TREE = Path(__file__).parents[2]
 KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline"}
+LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """The contestants for one op and the problems they meet on."""
+    """The contestants for one op, or as layers, and the problems they meet on."""
 
     op: str
+    """For ``[layers.<name>]``, ``<name>_layer``."""
     plugins: tuple[str, ...]
     sizes: tuple[str, ...]
     modelled_sizes: tuple[str, ...]
@@ -34,6 +39,8 @@ class Contest:
     dtypes: tuple[str, ...]
     baseline: str
     """The plugin that the others are shown against; it decides nothing."""
+    layers: bool = False
+    """Whether the contestants are mixers, with their knobs."""
 
     @property
     def all_sizes(self) -> tuple[str, ...]:
@@ -77,11 +84,15 @@ def load(name: str) -> Suite:
         _contest(f"suites/{name}.toml [ops.{op}]", op, table, by_op.get(op, ()))
         for op, table in data.get("ops", {}).items()
     ]
+    contests += [
+        _layers(f"suites/{name}.toml [layers.{layer}]", layer, table)
+        for layer, table in data.get("layers", {}).items()
+    ]
     return Suite(name=name, contests=tuple(contests), tasks=data.get("tasks", {}))
 
 
 def names() -> list[str]:
-    """Suites of this tree: the files that list ops or tasks."""
+    """Suites of this tree: the files that list ops, layers or tasks."""
     files = sorted((TREE / "suites").glob("*.toml"))
     return [file.stem for file in files if file.stem != "gpus"]
 
@@ -96,6 +107,12 @@ def plugins() -> Mapping[str, Plugin]:
     return dict(sorted(found.items()))
 
 
+def of_this_tree(plugin_id: str) -> Plugin:
+    """A plugin of this tree, or of the commit where only that has it. ValueError for neither."""
+    known = plugins()
+    return known[plugin_id] if plugin_id in known else lookup(plugin_id)
+
+
 def _by_op() -> Mapping[str, Sequence[str]]:
     groups: dict[str, list[str]] = {}
     for plugin in plugins().values():
@@ -108,11 +125,7 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
     known = sorted(file.stem for file in (TREE / "correctness" / "ops").glob("[a-z]*.py"))
     if op not in known:
         raise ValueError(f"{where}: no op is called {op!r}; there are {', '.join(known)}")
-    if unknown := set(table) - KEYS:
-        raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; want {sorted(KEYS)}")
-    for key in ("sizes", "dtypes", "baseline"):
-        if key not in table:
-            raise ValueError(f"{where}: no {key}")
+    _check_keys(where, table, KEYS)
     sizes = tuple(table["sizes"])
     modelled = tuple(table.get("modelled_sizes", sizes))
     for each in (*sizes, *modelled):
@@ -128,3 +141,34 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
         dtypes=tuple(table["dtypes"]),
         baseline=table["baseline"],
     )
+
+
+def _layers(where: str, name: str, table: Mapping[str, Any]) -> Contest:
+    _check_keys(where, table, LAYER_KEYS)
+    sizes, mixers = tuple(table["sizes"]), tuple(table["mixers"])
+    modelled = tuple(table.get("modelled_sizes", sizes))
+    try:
+        for each in (*sizes, *modelled):
+            layer.check(dims(each))
+        for each in mixers:
+            contestant(each, of_this_tree)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not mixers:
+        raise ValueError(f"{where}: no mixers")
+    return Contest(
+        op=f"{name}_layer",
+        plugins=mixers,
+        sizes=sizes,
+        modelled_sizes=modelled,
+        dtypes=tuple(table["dtypes"]),
+        baseline=mixers[0],
+        layers=True,
+    )
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: set[str]) -> None:
+    if unknown := set(table) - known:
+        raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; want {sorted(known)}")
+    if missing := known - {"modelled_sizes"} - set(table):
+        raise ValueError(f"{where}: no {', '.join(sorted(missing))}")

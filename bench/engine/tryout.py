@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from impl.registry import Plugin, lookup
-
 from . import machine, runner, store, suite
-from .admission import Admission
+from .admission import Admission, laws
 from .contest import Figure, Results
 from .metrics import METRICS
 from .noise import median_interval
@@ -94,7 +92,7 @@ def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None =
     everyone = tuple(dict.fromkeys([*mixers, *task.must_pass, *task.must_fail]))
     for mixer in everyone:
         # of this tree: an older commit may lack it, and it is then not run there
-        contestant(mixer, _of_this_tree)
+        contestant(mixer, suite.of_this_tree)
         learning_rate(mixer, task)
     return Tryout(
         task=task, mixers=everyone, seeds=tuple(range(seeds)), tokens=tokens or task.tokens
@@ -209,34 +207,8 @@ def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
     return {name: judged(tasks[name], held[max(held)]) for name, held in groups.items()}
 
 
-def admission(mixer: str) -> Admission:
-    """Whether ``mixer``, with its knobs, is part of this commit and obeys the mixer laws."""
-    from correctness.mixer_laws import Subject, check
-    from impl.registry import load
-
-    try:
-        plugin_id, knobs = contestant(mixer)
-    except ValueError:
-        return Admission("not run", 0, "not part of this commit")
-    if absent := lookup(plugin_id).missing():
-        return Admission("not run", 0, absent)
-    try:
-        factory = load(plugin_id).run
-        assert factory is not None
-        broken = check(Subject(mixer, factory, tuple(knobs.items())))
-    except Exception as error:  # whatever a mixer raises is an answer about the mixer
-        return Admission("wrong", 1, f"{type(error).__name__}: {error}")
-    reason = "; ".join(f"{law}: {found}" for law, found in broken.items())
-    return Admission("wrong" if broken else "ok", len(broken), reason)
-
-
-def _of_this_tree(plugin_id: str) -> Plugin:
-    known = suite.plugins()
-    return known[plugin_id] if plugin_id in known else lookup(plugin_id)
-
-
 def _admitted(held: Tryout, results: Results, workers: int) -> Iterator[str]:
-    answers = dict(each_apart(admission, held.mixers, workers=workers))
+    answers = dict(each_apart(laws, held.mixers, workers=workers))
     for number, mixer in enumerate(held.mixers):
         found = answers[number]
         if isinstance(found, Exception):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from bench.engine import suite, tryout
-from bench.engine.admission import Admission
+from bench.engine.admission import Admission, laws
 from bench.engine.training import Job, Run
 from bench.engine.tryout import controls_of, hold, measurements, show
 from bench.tests.test_seeds import run
@@ -123,8 +123,8 @@ def test_the_table_says_what_a_reader_must_know(trained: Callable[[Train], None]
 
 
 def test_the_laws_admit_a_mixer_with_knobs_and_know_what_is_not_here() -> None:
-    assert tryout.admission("mixers.deltanet(beta=2)") == Admission("ok", 0)
-    assert tryout.admission("mixers.never_written").outcome == "not run"
+    assert laws("mixers.deltanet(beta=2)") == Admission("ok", 0)
+    assert laws("mixers.never_written").outcome == "not run"
 
 
 def test_every_suite_has_rates_and_controls_for_its_tasks() -> None:

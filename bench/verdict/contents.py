@@ -15,7 +15,7 @@ from impl import registry
 from suites import catalogue
 
 from ..engine import metrics, runner, suite
-from ..engine.record import Measurement
+from ..engine.record import Measurement, subject_of
 from . import claims, judge, missing
 
 Row = dict[str, Any]
@@ -277,10 +277,12 @@ def _reasons(results: Path) -> Iterator[Row]:
 
 
 def _subject(one: Measurement) -> str:
-    """The op, or the name of the task."""
+    """The op, the layer, or the name of the task."""
     plugin = registry.index().get(_base(one.plugin))
     if metrics.METRICS[one.metric].way is metrics.Way.TRAINING or not claims.axes_of(one.sizes):
         return one.sizes
+    if plugin and plugin.kind == "mixer":
+        return subject_of(one.group.split(":")[1])
     return plugin.op if plugin and plugin.op else "no longer in the tree"
 
 
