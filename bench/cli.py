@@ -185,10 +185,9 @@ def _measured(one: "Measurement") -> dict[str, Any]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from .engine import runner, suite
+    from .engine import runner
     from .verdict import claims
 
-    tasks = suite.load(args.suite).tasks
     claims.load_all()
     ran = runner.run_suite(
         args.suite,
@@ -197,9 +196,6 @@ def _run(args: argparse.Namespace) -> int:
         out=args.out,
         say=lambda group, who, stage: print(f"{group}: {who} {stage}", file=sys.stderr),
     )
-    if tasks:
-        trains = f"python -m bench.engine.tryout {args.suite}"
-        _say(f"not part of this run: tasks {', '.join(tasks)}; `{trains}` trains them")
     rows = [vars(outcome) for outcome in ran.outcomes]
     if args.json:
         _json({**vars(ran), "outcomes": rows})

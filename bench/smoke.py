@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-SHARES = {"contests": 0.6, "tasks": 0.75, "compiled": 0.9}
+SHARES = {"measured": 0.75, "compiled": 0.9}
 """Fraction of the budget that is gone when a stage has to be over; the site takes the rest."""
 
 
@@ -24,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     ends = {stage: began + share * args.budget for stage, share in SHARES.items()}
     try:
-        _contests(args.suite, ends["contests"] - began)
-        _stage("tasks", "bench.engine.tryout", args.suite, ends["tasks"])
+        _measured(args.suite, ends["measured"] - began)
         _stage("compiled kernels", "bench.engine.compiled", args.suite, ends["compiled"])
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept", file=sys.stderr)
@@ -36,18 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _contests(suite_name: str, budget_s: float) -> None:
+def _measured(suite_name: str, budget_s: float) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from .engine import runner, suite
+    from .engine import runner
 
-    device = runner.default_device()
-    contests = suite.load(suite_name).contests
-    total = sum(len(list(runner.problems(contest, device))) for contest in contests)
+    total = len(runner.groups(suite_name))
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("contracts and measurements", total=total)
+        bar = progress.add_task("contracts, measurements, training", total=total)
         begun: set[str] = set()
 
         def say(group: str, plugin: str, stage: str) -> None:
@@ -59,7 +56,7 @@ def _contests(suite_name: str, budget_s: float) -> None:
 
         ran = runner.run_suite(suite_name, budget_s, claims_first=True, say=say)
         done = total - len(ran.left)
-        progress.update(bar, description="contracts and measurements", completed=done)
+        progress.update(bar, description="contracts, measurements, training", completed=done)
     print(f"{ran.measured} groups measured, {ran.there} were there, {len(ran.left)} left")
     for group in ran.left:
         print(f"  left: {group}")

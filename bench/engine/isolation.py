@@ -19,14 +19,11 @@ from queue import Empty, Queue
 from typing import IO, Any
 
 from .contest import Problem, Results
+from .workers import OutOfTime
 
 LIMIT_S = 300.0
 """Seconds a contestant may take for one stage: the slowest is the contract in the interpreter."""
 CHILD = Path(__file__).with_name("child.py")
-
-
-class OutOfTime(Exception):
-    """The deadline of the whole run came before the contest was over; nothing of it is kept."""
 
 
 def hold_apart(

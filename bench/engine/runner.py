@@ -1,7 +1,7 @@
 """Measuring on this machine: for asv, for one question of the command line, for a whole suite.
 
-A group is one op at one problem: its contestants are measured together, in a process of their own.
-``run_suite`` stores a group as soon as it is measured, skips what is there for this commit, is stopped by its
+A group is one op at one problem, its contestants measured together in a process of their own, or one
+task with its mixers. ``run_suite`` stores a group as soon as it is measured, skips what is there for this commit, is stopped by its
 budget, and keeps what it has when it is interrupted.
 """
 
@@ -25,6 +25,9 @@ from .training import contestant
 
 if TYPE_CHECKING:
     from impl.registry import Plugin
+
+    from .training import Run
+    from .tryout import Tryout
 
 Say = Callable[[str, str], None]
 ROUNDS = 15
@@ -132,47 +135,91 @@ def run_suite(
     """Measure what a suite lacks for this commit, group by group, within ``budget_s`` seconds.
 
     ``claims_first`` begins with the ops that claims are about. ``say(group, plugin, stage)`` follows
-    it. Ctrl-C ends the run and keeps every finished group.
+    it. Ctrl-C ends the run and keeps every finished group, and of a task every finished run.
     """
     began = time.monotonic()
     deadline = began + budget_s if budget_s is not None else None
-    place = store.Place.here(out)
-    todo = [
-        (contest, problem)
-        for contest in suite.load(name).contests
-        for problem in problems(contest, default_device())
-    ]
-    if claims_first:
-        claimed = _claimed()
-        todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
+    todo = groups(name, claims_first=claims_first, out=out)
     measured, there, outcomes, interrupted = 0, 0, [], False
     while todo:
-        contest, problem = todo[0]
-        if not place.lacking(name, problem):
+        group = todo[0]
+        if group.is_there():
             there += 1
-            todo.pop(0)
-            continue
-        group = store.group_name(problem)
-        tell = functools.partial(say, group) if say else None
-        try:
-            results = hold_apart(problem, tell, deadline=deadline)
-        except OutOfTime:
-            break
-        except KeyboardInterrupt:
-            interrupted = True
-            break
-        place.add(name, contest, problem, results)
-        outcomes += results.outcomes
-        measured += 1
+        else:
+            tell = functools.partial(say, group.name) if say else None
+            try:
+                outcomes += group.measure(tell, deadline)
+            except OutOfTime:
+                break
+            except KeyboardInterrupt:
+                interrupted = True
+                break
+            measured += 1
         todo.pop(0)
     return Ran(
         measured=measured,
         there=there,
-        left=tuple(store.group_name(problem) for _, problem in todo),
+        left=tuple(group.name for group in todo),
         outcomes=tuple(outcomes),
         seconds=time.monotonic() - began,
         interrupted=interrupted,
     )
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is measured and stored at once: a problem's contestants, or a task's mixers."""
+
+    name: str
+    is_there: Callable[[], bool]
+    measure: Callable[[Say | None, float | None], Sequence[Outcome]]
+    """Measure and store, telling stages; the reasons of what is missing. OutOfTime at a deadline."""
+
+
+def groups(name: str, *, claims_first: bool = False, out: Path | None = None) -> list[Group]:
+    """Everything a suite measures, in the order of the run: the clock before the training."""
+    from . import tryout
+
+    place, device = store.Place.here(out), default_device()
+    todo = [
+        (contest, problem)
+        for contest in suite.load(name).contests
+        for problem in problems(contest, device)
+    ]
+    if claims_first:
+        claimed = _claimed()
+        todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
+    found = [_timed(name, place, contest, problem) for contest, problem in todo]
+    return found + [_trained(name, held, device, out) for held in tryout.tryouts(name)]
+
+
+def _timed(name: str, place: store.Place, contest: suite.Contest, problem: Problem) -> Group:
+    def measure(say: Say | None, deadline: float | None) -> Sequence[Outcome]:
+        results = hold_apart(problem, say, deadline=deadline)
+        place.add(name, contest, problem, results)
+        return results.outcomes
+
+    return Group(store.group_name(problem), lambda: not place.lacking(name, problem), measure)
+
+
+def _trained(name: str, held: "Tryout", device: str, out: Path | None) -> Group:
+    from . import tryout
+    from .kept import Kept
+
+    task = held.task.name
+
+    def measure(say: Say | None, deadline: float | None) -> Sequence[Outcome]:
+        def told(done: int, total: int, run: "Run") -> None:
+            if say:
+                say(run.mixer, f"seed {run.seed}, run {done} of {total}")
+
+        kept = Kept.here(task, device)
+        results, _ = tryout.hold(held, device=device, progress=told, kept=kept, deadline=deadline)
+        tryout.keep(name, held, results, device, out)
+        kept.clear()
+        return results.outcomes
+
+    return Group(task, lambda: tryout.is_kept(name, held, device, out), measure)
 
 
 def _claimed() -> "set[str]":

@@ -10,6 +10,7 @@ seed; it fixes the initial weights too, and on one machine a run repeats to the 
 """
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import math
@@ -100,16 +101,21 @@ def run_jobs(
     *,
     workers: int = 2,
     progress: Callable[[int, int, Run], None] | None = None,
+    deadline: float | None = None,
 ) -> list[Run | Exception]:
     """Train every job, ``workers`` at a time; a run, or what prevented it, in the jobs' order.
 
-    ``progress`` is told the jobs done, their number, and the run that has just ended.
+    ``progress`` is told the jobs done, their number, and the run that has just ended. OutOfTime at
+    ``deadline``, a reading of ``time.monotonic``.
     """
     answers: dict[int, Run | Exception] = {}
-    for number, answer in each_apart(train_job, jobs, workers=workers):
-        answers[number] = answer
-        if progress and isinstance(answer, Run):
-            progress(len(answers), len(jobs), answer)
+    came = each_apart(train_job, jobs, workers=workers, deadline=deadline)
+    # whatever ends the loop, the processes end with it
+    with contextlib.closing(came):
+        for number, answer in came:
+            answers[number] = answer
+            if progress and isinstance(answer, Run):
+                progress(len(answers), len(jobs), answer)
     return [answers[number] for number in range(len(jobs))]
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from . import machine, runner, store, suite
 from .admission import Admission, laws
 from .contest import Figure, Results
+from .kept import Kept
 from .metrics import METRICS
 from .noise import median_interval
 from .record import TASKS, Measurement, class_name
@@ -100,11 +101,20 @@ def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None =
 
 
 def hold(
-    held: Tryout, *, device: str = "cpu", workers: int = 2, progress: Progress | None = None
+    held: Tryout,
+    *,
+    device: str = "cpu",
+    workers: int = 2,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
+    deadline: float | None = None,
 ) -> tuple[Results, dict[str, list[Run]]]:
-    """Check the laws, then train every mixer on every seed; figures with reasons, and the runs."""
+    """Check the laws, then train every mixer on every seed; figures with reasons, and the runs.
+
+    A run that was ``kept`` is not trained again. OutOfTime at ``deadline``.
+    """
     results = Results()
-    fit = list(_admitted(held, results, workers))
+    fit = list(_admitted(held, results, workers, deadline))
     jobs = [
         Job(
             mixer=mixer,
@@ -118,7 +128,7 @@ def hold(
         for mixer in fit
     ]
     runs: dict[str, list[Run]] = {mixer: [] for mixer in fit}
-    answers = run_jobs(jobs, workers=workers, progress=progress)
+    answers = _train(jobs, workers, progress, kept, deadline)
     for job, answer in zip(jobs, answers, strict=True):
         if isinstance(answer, Run):
             runs[job.mixer].append(answer)
@@ -181,6 +191,11 @@ def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterato
         )
 
 
+def is_kept(suite_name: str, held: Tryout, device: str, out: Path | None) -> bool:
+    """Whether figures of the tryout are stored for this commit."""
+    return store.Place.here(out).has(device, _stored_as(suite_name, held))
+
+
 def keep(suite_name: str, held: Tryout, results: Results, device: str, out: Path | None) -> None:
     """Store the figures where asv's own lie, or under ``out``."""
     found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {name: {} for name in TRACKED}
@@ -188,12 +203,16 @@ def keep(suite_name: str, held: Tryout, results: Results, device: str, out: Path
         found[figure.metric][figure.plugin, held.task.name, DTYPE] = figure.samples
     store.Place.here(out).write(
         device,
-        f"{TASKS}.{class_name(suite_name, held.subject)}",
+        _stored_as(suite_name, held),
         (held.version, tuple(held.axes.values())),
         found,
         set(itertools.product(*held.axes.values())),
         store.round_name(results),
     )
+
+
+def _stored_as(suite_name: str, held: Tryout) -> str:
+    return f"{TASKS}.{class_name(suite_name, held.subject)}"
 
 
 def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
@@ -207,8 +226,33 @@ def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
     return {name: judged(tasks[name], held[max(held)]) for name, held in groups.items()}
 
 
-def _admitted(held: Tryout, results: Results, workers: int) -> Iterator[str]:
-    answers = dict(each_apart(laws, held.mixers, workers=workers))
+def _train(
+    jobs: Sequence[Job],
+    workers: int,
+    progress: Progress | None,
+    kept: Kept | None,
+    deadline: float | None,
+) -> list[Run | Exception]:
+    """``run_jobs`` for the jobs whose run is not kept; every new one is, as soon as it ends."""
+    there = {i: run for i, job in enumerate(jobs) if kept and (run := kept.find(job))}
+    rest = [i for i in range(len(jobs)) if i not in there]
+
+    def ended(done: int, _: int, run: Run) -> None:
+        if kept:
+            kept.add(run, jobs[0].device)
+        if progress:
+            progress(len(there) + done, len(jobs), run)
+
+    todo = [jobs[i] for i in rest]
+    answers = run_jobs(todo, workers=workers, progress=ended, deadline=deadline)
+    found = {**there, **dict(zip(rest, answers, strict=True))}
+    return [found[i] for i in range(len(jobs))]
+
+
+def _admitted(
+    held: Tryout, results: Results, workers: int, deadline: float | None
+) -> Iterator[str]:
+    answers = dict(each_apart(laws, held.mixers, workers=workers, deadline=deadline))
     for number, mixer in enumerate(held.mixers):
         found = answers[number]
         if isinstance(found, Exception):

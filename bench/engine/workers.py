@@ -5,7 +5,8 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,12 +17,21 @@ LIMIT_S = 900.0
 """Seconds after which a call has hung and its process is killed."""
 
 
+class OutOfTime(Exception):
+    """The deadline of the whole run came before the work was over; what was unfinished is lost."""
+
+
 def each_apart(
-    function: Callable[[Any], Any], arguments: Sequence[Any], *, workers: int = 2
-) -> Iterator[tuple[int, Any]]:
+    function: Callable[[Any], Any],
+    arguments: Sequence[Any],
+    *,
+    workers: int = 2,
+    deadline: float | None = None,
+) -> Generator[tuple[int, Any], None, None]:
     """Number of an argument and ``function``'s answer, as they come; an exception is an answer too.
 
     ``function`` belongs to a module of ``bench``. Leaving the loop early ends the processes.
+    OutOfTime at ``deadline``, a reading of ``time.monotonic``.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
     staff = [Worker() for _ in range(min(workers, len(arguments)))]
@@ -38,8 +48,11 @@ def each_apart(
     threads = ThreadPoolExecutor(max(1, len(staff)))
     try:
         futures = {threads.submit(work, argument): i for i, argument in enumerate(arguments)}
-        for future in as_completed(futures):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        for future in as_completed(futures, timeout=left):
             yield futures[future], future.result()
+    except TimeoutError:
+        raise OutOfTime from None
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for worker in staff:

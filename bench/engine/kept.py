@@ -1,0 +1,54 @@
+"""Runs kept until their tryout is complete, so that one that was cut off goes on where it stopped.
+
+A run repeats to the bit for the same code, stack and machine, and a folder holds those of one of
+each: a run that was kept is the run that would be trained.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import machine, store
+from .admission import write_atomically
+from .suite import TREE
+from .training import Job, Run
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The runs of one task in ``folder``."""
+
+    folder: Path
+
+    @classmethod
+    def here(cls, task: str, device: str) -> "Kept":
+        """Those of this code, stack and machine."""
+        code = store.commit().hash if store.commit().clean else store.uncommitted().name
+        about = repr((code, machine.record(device).name, sorted(machine.stack().items())))
+        digest = hashlib.sha256(about.encode()).hexdigest()[:12]
+        return cls(TREE / ".asv" / "runs" / digest / task)
+
+    def find(self, job: Job) -> Run | None:
+        """The run of a job, if it is here and can be read."""
+        tokens = job.tokens or job.task.tokens
+        file = self._file(job.mixer, job.seed, job.rate, tokens, job.device)
+        try:
+            found = json.loads(file.read_text())
+            curves = {name: tuple(map(tuple, found[name])) for name in ("losses", "accuracies")}
+            return Run(**{**found, **curves})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def add(self, run: Run, device: str) -> None:
+        """Keep a run that was trained on ``device``."""
+        file = self._file(run.mixer, run.seed, run.rate, run.tokens, device)
+        write_atomically(file, json.dumps(vars(run)))
+
+    def clear(self) -> None:
+        """Drop them: the tryout is stored."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, *about: object) -> Path:
+        return self.folder / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:24]}.json"
