@@ -10,6 +10,7 @@ before it is trained, and trains at the committed learning rate: nothing here sw
 
 import argparse
 import hashlib
+import importlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -358,6 +359,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     # what is sent to another process must have been imported by its name
-    from bench.engine import tryout
-
-    sys.exit(tryout.main())
+    sys.exit(importlib.import_module("bench.engine.tryout").main())
