@@ -5,7 +5,6 @@ One group an op, sizes and dtype, in pytest-benchmark's own table; ``--benchmark
 so it is for looking, never for a verdict. ``-k linear_recurrence`` picks an op.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 
 def _cases() -> Iterator[Any]:
-    name = os.environ.get("MADBENCH_SUITE", "smoke")
-    for contest in suite.load(name).contests:
+    for contest in (each for name in suite.chosen() for each in suite.load(name).contests):
         for problem in runner.problems(contest, runner.default_device()):
             sizes = "-".join(f"{axis}{size}" for axis, size in problem.sizes.items())
             for plugin in problem.plugins if "time" in problem.metrics else ():
