@@ -54,27 +54,27 @@ def each_apart(
     except TimeoutError:
         raise OutOfTime from None
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
+        # killed first, so that every thread gets its answer and ends, and none starts another process
+        for worker in staff:
+            worker.kill()
+        threads.shutdown(cancel_futures=True)
         for worker in staff:
             worker.end()
 
 
 class Worker:
-    """One process, started when it is first called and again after it died."""
+    """One process, started when it is first called and again after it died, never after ``kill``."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+        self._starting = threading.Lock()
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
         """The answer of the process, or a RuntimeError that says how it ended."""
-        if self.process is None or self.process.poll() is not None:
-            self.process = subprocess.Popen(  # -P: the folder of the file shadows no module
-                [sys.executable, "-P", str(TRAINEE)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        process = self.process
+        process = self._running()
+        if process is None:
+            return RuntimeError("the run is over")
         assert process.stdin is not None and process.stdout is not None
         limit = threading.Timer(LIMIT_S, process.kill)
         limit.start()
@@ -88,8 +88,28 @@ class Worker:
         finally:
             limit.cancel()
 
+    def _running(self) -> "subprocess.Popen[bytes] | None":
+        with self._starting:
+            if self._killed:
+                return None
+            if self.process is None or self.process.poll() is not None:
+                self.end()
+                self.process = subprocess.Popen(  # -P: the folder of the file shadows no module
+                    [sys.executable, "-P", str(TRAINEE)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+            return self.process
+
+    def kill(self) -> None:
+        """End the process, if there is one; a call under way gets an error for an answer."""
+        with self._starting:
+            self._killed = True
+            if self.process is not None:
+                self.process.kill()
+
     def end(self) -> None:
-        """Kill the process, if there is one."""
+        """Close what a dead process leaves."""
         if self.process is not None:
-            self.process.kill()
             self.process.communicate()
