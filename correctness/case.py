@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from correctness.op import Op, find, outputs
-from impl.registry import Plugin
+from impl.registry import Plugin, spoken
 
 SLACK = 4.0
 """Factor between the reference's own error and the bound: two bits."""
@@ -77,7 +77,7 @@ class Case:
         facts |= {f"{name}@{self.device}": value for name, value in facts.items()}
         for name, value in facts.items():
             if not self.plugin.accepts_value(name, value):
-                return f"{name}={value}, accepts {self.plugin.accepts[name]}"
+                return f"{name}={value}, want {spoken(self.plugin.accepts[name])}"
         return None
 
     def inputs(self, seed: int = 0) -> dict[str, Tensor]:

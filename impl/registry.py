@@ -96,6 +96,16 @@ def allows(wish: Any, value: Any) -> bool:
     )
 
 
+def spoken(wish: Any) -> str:
+    """``wish`` in words, for an error: ``at most 128``, ``float32 or bfloat16``."""
+    if not isinstance(wish, Mapping):
+        return " or ".join(map(str, wish))
+    return ", ".join(
+        limit.replace("_", " ") if size is True else f"{limit.replace('_', ' ')} {size}"
+        for limit, size in wish.items()
+    )
+
+
 def implements(
     op: str,
     *,
