@@ -40,7 +40,7 @@ test: setup
 lint: setup
 	@$(bin)/python -m ruff check .
 	@$(bin)/python -m ruff format --check .
-	@$(bin)/python -m pyright
+	@$(bin)/python -m pyright --pythonpath $(bin)/python
 
 site: setup
 	@$(bin)/python -c "from bench.smoke import site; site()"
