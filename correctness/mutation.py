@@ -119,7 +119,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
         other = SIGNS[type(node.ops[0])]
         yield f"{before}: {other.__name__}", lambda twin: setattr(twin, "ops", [other()])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield f"{before}: sign dropped", lambda twin: setattr(twin, "op", ast.UAdd())
+        # negated once more: a kernel's tensors know no unary plus, and a crash would prove nothing
+        yield (
+            f"{before}: sign dropped",
+            lambda twin: setattr(twin, "operand", ast.UnaryOp(ast.USub(), twin.operand)),
+        )
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         yield f"{before}: plus one", lambda twin: setattr(twin, "value", twin.value + 1)
     if isinstance(node, ast.Call):

@@ -100,8 +100,7 @@ def chunk_delta_rule(
     needs=("fla", "triton"),
     accepts={"dtype": ["bfloat16", "float16"], "K": {"at_most": 256}},
     excuses={
-        "backward@cpu": "interpreted, the gradient of g errs 2.4 times the bound in bfloat16",
-        "extreme@cpu": "interpreted, the gradient of g overflows when gates are almost shut",
+        "backward@cpu": "interpreted, the gradient of g errs 1.3 times the bound in bfloat16",
     },
 )
 def chunk_gated_delta_rule(
