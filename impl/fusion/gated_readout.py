@@ -3,7 +3,7 @@
     O = ((Q K^T * M) V + Q S) * sigmoid(gate)
 
 In the walk of fused linear attention, the rest of which is left as it is. The ungated readout never
-exists in memory: B T H V elements are neither written nor read again, nor is a second kernel
+reaches the HBM: B T H V elements are neither written nor read again, nor is a second kernel
 launched. Backwards the gate is applied to the incoming gradient as it is loaded, and
 dgate = dO * O * (1 - sigmoid(gate)) needs only the gated O that was stored anyway. It pays by
 reading the gate in both backward walks.
