@@ -245,7 +245,7 @@ def _claims_of(judgement: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from .engine import machine
+    from .hardware import machine
 
     rows = [{name: str(value) for name, value in vars(one).items()} for one in machine.doctor()]
     return _json(rows) if args.json else _table(rows, list(rows[0]))
@@ -270,7 +270,7 @@ def _device(machine: str | None) -> str | None:
     """The device behind ``--machine``: ``cpu``, ``cuda``, or the card or machine that is here."""
     if machine is None:
         return None
-    from .engine.machine import record
+    from .hardware.machine import record
 
     if machine in ("cpu", "cuda"):
         record(machine)  # says why when there is no GPU

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ends = {stage: began + share * args.budget for stage, share in SHARES.items()}
     try:
         _measured(args.suite, ends["measured"] - began)
-        _stage("compiled kernels", "bench.engine.compiled", args.suite, ends["compiled"])
+        _stage("compiled kernels", "bench.binary.compiled", args.suite, ends["compiled"])
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept", file=sys.stderr)
         return 130

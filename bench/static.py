@@ -5,7 +5,8 @@ Exact, without noise and without a GPU, so a change between two commits is a fac
 
 import functools
 
-from .engine import compiled, record, suite, trackers
+from .binary import compiled
+from .engine import record, suite, trackers
 from .engine.metrics import STATIC
 
 TIMEOUT_S = 1800.0

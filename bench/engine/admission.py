@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machine import stack
-from .training import contestant
+from ..hardware.machine import stack
+from ..lab.training import contestant
 
 IMPORTS = re.compile(r"^\s*(?:from|import)\s+(impl(?:\.\w+)*)(?:\s+import\s+\(?([^)#\n]*))?", re.M)
 

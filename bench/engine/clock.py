@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import nvml
+from ..hardware import nvml
 from .noise import median, median_interval
 
 SAMPLE_S = 20e-3

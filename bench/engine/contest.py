@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..lab.training import contestant
 from . import clock, figures
 from .admission import admission, laws
 from .layer import Layer
 from .metrics import METRICS
-from .training import contestant
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -79,7 +79,7 @@ def trace(case: "Case | Layer", metrics: Sequence[str]) -> Found:
     """What one call does, counted on CPU tensors of the same sizes and dtype."""
     from dataclasses import replace
 
-    from . import traffic
+    from ..trace import traffic
 
     counted = traffic.trace(bare(replace(case, device="cpu")))
     if isinstance(case, Layer):

@@ -18,8 +18,9 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Any
 
+from ..lab.workers import OutOfTime
+from .checkout import Commit
 from .contest import Problem, Results
-from .workers import OutOfTime
 
 LIMIT_S = 300.0
 """Seconds a contestant may take for one stage: the slowest is the contract in the interpreter."""
@@ -32,8 +33,11 @@ def hold_apart(
     *,
     limit_s: float = LIMIT_S,
     deadline: float | None = None,
+    at: Commit | None = None,
 ) -> Results:
     """``contest.hold`` in a child process; what hung or crashed is named and left out.
+
+    The plugins are those of ``at``, by default of this tree.
 
     OutOfTime at ``deadline``, a reading of ``time.monotonic``.
     """
@@ -44,6 +48,7 @@ def hold_apart(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            env=at.environment if at else None,
         )
         try:
             found, plugin, reason = _listen(child, problem, say, limit_s, deadline)

@@ -19,7 +19,8 @@ from asv.machine import Machine, MachineCollection
 from asv.plugins.virtualenv import Virtualenv
 from asv.results import Results
 
-from . import machine, runner
+from ..hardware import machine
+from . import runner
 
 
 class Overlay(Virtualenv):

@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from types import ModuleType
 
-from .suite import TREE
+from .checkout import TREE
 
 
 def from_tree(name: str) -> ModuleType:

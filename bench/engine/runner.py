@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import nvml, store, suite
+from ..hardware import nvml
+from ..lab.training import contestant
+from . import store, suite
+from .checkout import TREE, Commit
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
 from .metrics import KERNEL, METRICS, Way, find
 from .record import Measurement, dims
 from .trackers import Cache
-from .training import contestant
 
 if TYPE_CHECKING:
     from impl.registry import Plugin
 
-    from .training import Run
-    from .tryout import Tryout
+    from ..lab.training import Run
+    from ..lab.tryout import Tryout
 
 Say = Callable[[str, str], None]
 ROUNDS = 15
@@ -130,16 +132,17 @@ def run_suite(
     *,
     claims_first: bool = False,
     out: Path | None = None,
+    at: Commit | None = None,
     say: Callable[[str, str, str], None] | None = None,
 ) -> Ran:
-    """Measure what a suite lacks for this commit, group by group, within ``budget_s`` seconds.
+    """Measure what a suite lacks for a commit, by default the tree's own, group by group, within ``budget_s`` seconds.
 
     ``claims_first`` begins with the ops that claims are about. ``say(group, plugin, stage)`` follows
     it. Ctrl-C ends the run and keeps every finished group, and of a task every finished run.
     """
     began = time.monotonic()
     deadline = began + budget_s if budget_s is not None else None
-    todo = groups(name, claims_first=claims_first, out=out)
+    todo = groups(name, claims_first=claims_first, out=out, at=at)
     measured, there, outcomes, interrupted = 0, 0, [], False
     while todo:
         group = todo[0]
@@ -176,11 +179,13 @@ class Group:
     """Measure and store, telling stages; the reasons of what is missing. OutOfTime at a deadline."""
 
 
-def groups(name: str, *, claims_first: bool = False, out: Path | None = None) -> list[Group]:
+def groups(
+    name: str, *, claims_first: bool = False, out: Path | None = None, at: Commit | None = None
+) -> list[Group]:
     """Everything a suite measures, in the order of the run: the clock before the training."""
-    from . import tryout
+    from ..lab import tryout
 
-    place, device = store.Place.here(out), default_device()
+    place, device = store.Place.of(out, at), default_device()
     todo = [
         (contest, problem)
         for contest in suite.load(name).contests
@@ -190,21 +195,21 @@ def groups(name: str, *, claims_first: bool = False, out: Path | None = None) ->
         claimed = _claimed()
         todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
     found = [_timed(name, place, contest, problem) for contest, problem in todo]
-    return found + [_trained(name, held, device, out) for held in tryout.tryouts(name)]
+    return found + [_trained(name, place, device, held) for held in tryout.tryouts(name)]
 
 
 def _timed(name: str, place: store.Place, contest: suite.Contest, problem: Problem) -> Group:
     def measure(say: Say | None, deadline: float | None) -> Sequence[Outcome]:
-        results = hold_apart(problem, say, deadline=deadline)
+        results = hold_apart(problem, say, at=place.at, deadline=deadline)
         place.add(name, contest, problem, results)
         return results.outcomes
 
     return Group(store.group_name(problem), lambda: not place.lacking(name, problem), measure)
 
 
-def _trained(name: str, held: "Tryout", device: str, out: Path | None) -> Group:
-    from . import tryout
-    from .kept import Kept
+def _trained(name: str, place: store.Place, device: str, held: "Tryout") -> Group:
+    from ..lab import tryout
+    from ..lab.kept import Kept
 
     task = held.task.name
 
@@ -213,19 +218,21 @@ def _trained(name: str, held: "Tryout", device: str, out: Path | None) -> Group:
             if say:
                 say(run.mixer, f"seed {run.seed}, run {done} of {total}")
 
-        kept = Kept.here(task, device)
-        results, _ = tryout.hold(held, device=device, progress=told, kept=kept, deadline=deadline)
-        tryout.keep(name, held, results, device, out)
+        kept = Kept.of(task, device, place.at)
+        results, runs = tryout.hold(
+            held, device=device, progress=told, kept=kept, deadline=deadline, at=place.at
+        )
+        tryout.keep(name, held, results, runs, device, place)
         kept.clear()
         return results.outcomes
 
-    return Group(task, lambda: tryout.is_kept(name, held, device, out), measure)
+    return Group(task, lambda: tryout.is_kept(name, held, device, place), measure)
 
 
 def _claimed() -> "set[str]":
     """Plugins that a claims file needs; a broken file is the verdicts' to complain about."""
     found: set[str] = set()
-    for file in (suite.TREE / "suites" / "claims").glob("*/*.toml"):
+    for file in (TREE / "suites" / "claims").glob("*/*.toml"):
         with contextlib.suppress(tomllib.TOMLDecodeError):
             found.update(tomllib.loads(file.read_text()).get("needs", ()))
     return found

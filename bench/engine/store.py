@@ -5,32 +5,30 @@ commit, figures are no commit's: they go to a folder of ``.asv/uncommitted/`` na
 where the verdicts of this checkout look too, and asv never does.
 """
 
-import functools
 import hashlib
 import itertools
 import json
-import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import machine
+from ..hardware import machine
+from . import checkout
 from .admission import write_atomically
+from .checkout import CODE, TREE, Commit
 from .contest import Problem, Results
 from .metrics import KERNEL, METRICS
 from .record import KERNELS, CorruptResults, Measurement, class_name, read
-from .suite import TREE, Contest
+from .suite import Contest
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
     from asv.results import Results as Stored
-
-CODE = ("impl", "correctness", "bench", "suites")
 
 
 def sizes_name(sizes: Mapping[str, int]) -> str:
@@ -48,37 +46,11 @@ def round_name(results: Results) -> int:
     return int(results.began * 1e3)
 
 
-@dataclass(frozen=True)
-class Commit:
-    """The commit whose code is measured; ``clean`` when nothing of it is changed on disk."""
-
-    hash: str
-    date: int
-    """Milliseconds since 1970, as asv has it."""
-    clean: bool
-
-
-@functools.cache
-def commit() -> Commit:
-    """HEAD of the tree this file stands in; without git, an unknown commit that is never clean."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(TREE), *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--", *CODE)
-        sha, date = git("log", "-1", "--format=%H %ct").split()
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return Commit("0" * 40, 0, clean=False)
-    return Commit(sha, int(date) * 1000, clean=not changed)
-
-
-def measurements(problem: Problem, results: Results) -> Iterator[Measurement]:
-    """What a contest left, as measurements of this machine and commit."""
-    here, at = machine.record(problem.device), commit()
+def measurements(
+    problem: Problem, results: Results, at: Commit | None = None
+) -> Iterator[Measurement]:
+    """What a contest left, as measurements of this machine at a commit, by default the tree's own."""
+    here, at = machine.record(problem.device), at or checkout.here()
     admitted = {
         each.plugin: "wrong" if each.samples[0] else "ok"
         for each in results.figures
@@ -110,18 +82,20 @@ Cells = Mapping[tuple[str, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Place:
-    """The folder that figures of this machine and commit are written to."""
+    """The folder that figures of this machine and a commit are written to."""
 
     folder: Path
+    at: Commit = field(default_factory=checkout.here)
 
     @classmethod
-    def here(cls, out: Path | None = None) -> "Place":
+    def of(cls, out: Path | None = None, at: Commit | None = None) -> "Place":
         """``out``, or ``results/`` for a clean commit, or the folder for what is not committed."""
-        return cls(out or (TREE / "results" if commit().clean else uncommitted()))
+        at = at or checkout.here()
+        return cls(out or (TREE / "results" if at.clean else uncommitted()), at)
 
     def file(self, device: str) -> Path:
         """The file of this machine and commit."""
-        name = f"{commit().hash[:8]}-{_environment()}.json"
+        name = f"{self.at.hash[:8]}-{_environment()}.json"
         return self.folder / machine.record(device).name / name
 
     def lacking(self, suite: str, problem: Problem) -> list[str]:
@@ -131,7 +105,7 @@ class Place:
         if file.is_file() and not _set_aside(file):
             # mixers may meet as layers in more than one table of a suite
             place = (class_name(suite, problem.op), sizes_name(problem.sizes), problem.dtype)
-            at = ":".join((commit().hash, *place, ""))
+            at = ":".join((self.at.hash, *place, ""))
             there = {m.plugin for m in read(file) if m.group.startswith(at)}
         for line in _lines(_outcomes(file)):
             if line["group"] == group:
@@ -160,10 +134,12 @@ class Place:
         self.write(
             problem.device, subject, (contest.version, axes), found, now, round_name(results)
         )
-        file, group = _outcomes(self.file(problem.device)), [suite, group_name(problem)]
-        kept = [line for line in _lines(file) if line["group"] != group]
-        kept += [{"group": group, **vars(outcome)} for outcome in results.outcomes]
-        write_atomically(file, "".join(f"{json.dumps(line)}\n" for line in kept))
+        told = [vars(outcome) for outcome in results.outcomes]
+        _replace(_outcomes(self.file(problem.device)), [suite, group_name(problem)], told)
+
+    def keep_curves(self, device: str, group: list[str], curves: list[dict[str, Any]]) -> None:
+        """Write the learning curves of a task, suite and name in ``group``, beside its figures."""
+        _replace(self.file(device).with_suffix(".curves.jsonl"), group, curves)
 
     def write(
         self,
@@ -203,8 +179,9 @@ class Place:
 
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         params = {**facts(device), "python": python, **requirements()}
-        at = commit()
-        stored = Stored(params, requirements(), at.hash, at.date, python, _environment(), {})
+        stored = Stored(
+            params, requirements(), self.at.hash, self.at.date, python, _environment(), {}
+        )
         file = self.file(device)
         if file.is_file() and not _set_aside(file):
             stored.load_data(str(self.folder))
@@ -213,7 +190,7 @@ class Place:
 
 def folders() -> list[Path]:
     """Where the figures of this checkout lie: committed ones, then those of what is not committed."""
-    return [TREE / "results", *([] if commit().clean else [uncommitted()])]
+    return [TREE / "results", *([] if checkout.here().clean else [uncommitted()])]
 
 
 def uncommitted() -> Path:
@@ -229,6 +206,13 @@ def uncommitted() -> Path:
 def _outcomes(file: Path) -> Path:
     """Reasons for missing figures lie beside the figures; asv reads only names ending in .json."""
     return file.with_suffix(".outcomes.jsonl")
+
+
+def _replace(file: Path, group: list[str], told: list[dict[str, Any]]) -> None:
+    """Write what is told of a group in the place of what the file, one JSON object a line, says of it."""
+    kept = [line for line in _lines(file) if line["group"] != group]
+    kept += [{"group": group, **each} for each in told]
+    write_atomically(file, "".join(f"{json.dumps(line)}\n" for line in kept))
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

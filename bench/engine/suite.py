@@ -12,16 +12,15 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from impl.registry import Plugin, lookup, read
 
+from ..lab.training import contestant
 from . import layer
+from .checkout import TREE
 from .record import dims
-from .training import contestant
 
-TREE = Path(__file__).parents[2]
 KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline"}
 LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.cli import main
-from bench.engine import nvml
+from bench.hardware import nvml
 from bench.verdict import claims
 from impl import registry
 
@@ -246,7 +246,7 @@ def test_interrupt_exits_130(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.engine.machine.doctor", interrupted)
+    monkeypatch.setattr("bench.hardware.machine.doctor", interrupted)
     assert run(capsys, "doctor")[0] == 130
 
 

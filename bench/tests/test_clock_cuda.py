@@ -6,7 +6,8 @@ import types
 
 import pytest
 
-from ..engine import clock, nvml
+from ..engine import clock
+from ..hardware import nvml
 
 
 class Card:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ..engine import counters
+from ..hardware import counters
 
 LEAD = "==PROF== Connected to process 7 (python)\n==PROF== Profiling: 0%....100% - 2 passes\n"
 HEADER = (

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ..engine import energy
+from ..hardware import energy
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import kept, record, runner, suite, training, tryout, workers
-from bench.engine.kept import Kept
-from bench.engine.training import Job, Run
+from bench.engine import record, runner, suite
+from bench.lab import kept, training, tryout, workers
+from bench.lab.kept import Kept
+from bench.lab.training import Job, Run
 from suites.tasks import find
 
 TASK = find("mqar-T32")
@@ -34,7 +35,7 @@ JOB = Job(mixer="mixers.cosformer", task=TASK, seed=0, rate=0.01, tokens=TABLE["
 
 
 def test_a_kept_run_is_the_run_that_would_be_trained() -> None:
-    here = Kept.here(TASK.name, "cpu")
+    here = Kept.of(TASK.name, "cpu")
     assert here.find(JOB) is None
     run = trained()
     here.add(run, "cpu")
@@ -46,7 +47,7 @@ def test_a_kept_run_is_the_run_that_would_be_trained() -> None:
 
 
 def test_a_kept_run_that_cannot_be_read_is_trained_again() -> None:
-    here = Kept.here(TASK.name, "cpu")
+    here = Kept.of(TASK.name, "cpu")
     here.add(trained(), "cpu")
     (file,) = here.folder.iterdir()
     for text in ("", "[]", "{}", '{"losses": [], "accuracies": []}'):
@@ -73,7 +74,7 @@ def test_a_run_of_a_suite_trains_its_tasks_and_goes_on(tmp_path: Path) -> None:
     assert len({one.group for one in found}) == 1
     third = runner.run_suite("tiny", out=tmp_path)
     assert (third.measured, third.there) == (0, 1)
-    assert not Kept.here(TASK.name, "cpu").folder.exists()
+    assert not Kept.of(TASK.name, "cpu").folder.exists()
 
 
 def test_a_budget_that_is_spent_leaves_the_task(tmp_path: Path) -> None:

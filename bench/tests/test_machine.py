@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ..engine import machine, nvml
+from ..hardware import machine, nvml
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_asv_gets_its_six_keys_and_no_kernel_version():
 def test_record_of_a_cpu_imports_no_torch():
     code = (
         "import sys\n"
-        "from bench.engine import clock, machine, noise, roofline\n"
+        "from bench.engine import clock, noise\nfrom bench.hardware import machine, roofline\n"
         "machine.record(); machine.doctor(); roofline.cards()\n"
         "assert not {'torch', 'triton', 'pandas', 'numpy'} & set(sys.modules)"
     )

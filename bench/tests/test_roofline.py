@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ..engine import clock, roofline
-from ..engine.occupancy import occupancy
+from ..binary.occupancy import occupancy
+from ..engine import clock
+from ..hardware import roofline
 
 GPUS = [card for card in roofline.cards().values() if card.sms]
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.engine.suite import TREE
+from bench.engine.checkout import TREE
 
 ANOTHER = """
 import sys

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bench.engine.seeds import (
+from bench.lab.seeds import (
     controls,
     judged,
     median_accuracy,
@@ -12,7 +12,7 @@ from bench.engine.seeds import (
     success_rate,
     unequal,
 )
-from bench.engine.training import Run
+from bench.lab.training import Run
 from suites.tasks import find
 
 

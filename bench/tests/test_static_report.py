@@ -2,7 +2,7 @@
 
 import pytest
 
-from ..engine import machine_code, static_report
+from ..binary import machine_code, static_report
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from triton.language.extra import libdevice
 
-from bench.engine.traffic import trace
+from bench.trace.traffic import trace
 from correctness.interpreter import OutOfBounds
 
 B, T, K, V, CHUNK = 2, 64, 16, 32, 16
@@ -348,5 +348,5 @@ def test_kernels_and_ops_add_up():
 
 
 def test_importing_the_engine_imports_no_torch():
-    code = "import sys, bench.engine.traffic; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.trace.traffic; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

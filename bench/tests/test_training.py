@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.engine import training
-from bench.engine.training import Job, Run, build, contestant, run_jobs, schedule, train
+from bench.lab import training
+from bench.lab.training import Job, Run, build, contestant, run_jobs, schedule, train
 from suites.tasks import Task, find
 
 STEPS = 20

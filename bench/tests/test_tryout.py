@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from bench.engine import suite, tryout
+from bench.engine import suite
 from bench.engine.admission import Admission, laws
-from bench.engine.training import Job, Run
-from bench.engine.tryout import controls_of, hold, measurements, show
+from bench.lab import tryout
+from bench.lab.training import Job, Run
+from bench.lab.tryout import controls_of, hold, measurements, show
 from bench.tests.test_seeds import run
 from suites.tasks import find
 

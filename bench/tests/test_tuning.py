@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import suite, tryout, tuning
-from bench.engine.tuning import GRID, SEEDS, Trial, choose, learning_rate, read, write
+from bench.engine import suite
+from bench.lab import tryout, tuning
+from bench.lab.tuning import GRID, SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
 
 

@@ -112,7 +112,7 @@ def _reruns(judged: judge.Judged, suites: Iterable[suite.Suite]) -> Iterator[str
     if metrics.METRICS[claim.metric].way is metrics.Way.TRAINING:
         tasks = claim.where.get("task", [])
         for task in [tasks] if isinstance(tasks, str) else tasks:
-            yield from (f"python -m bench.engine.tryout {name} {task}" for name, _ in offers[:1])
+            yield from (f"python -m bench.lab.tryout {name} {task}" for name, _ in offers[:1])
     elif first is None or claim.metric not in runner.KERNEL or claim.comparison == "slope":
         yield from (f"madbench run --suite {name} --budget 600" for name, _ in offers[:1])
     else:

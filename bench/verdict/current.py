@@ -6,7 +6,8 @@ from pathlib import Path
 from impl import registry
 from suites import catalogue
 
-from ..engine import record, store, suite, tryout
+from ..engine import record, store, suite
+from ..lab import tryout
 from . import claims, judge, missing
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from ..engine.checkout import Commit
+
 TRAINEE = Path(__file__).with_name("trainee.py")
 LIMIT_S = 900.0
 """Seconds after which a call has hung and its process is killed."""
@@ -27,14 +29,16 @@ def each_apart(
     *,
     workers: int = 2,
     deadline: float | None = None,
+    at: Commit | None = None,
 ) -> Generator[tuple[int, Any], None, None]:
     """Number of an argument and ``function``'s answer, as they come; an exception is an answer too.
 
     ``function`` belongs to a module of ``bench``. Leaving the loop early ends the processes.
-    OutOfTime at ``deadline``, a reading of ``time.monotonic``.
+    The plugins are those of ``at``, by default of this tree. OutOfTime at ``deadline``, a reading of
+    ``time.monotonic``.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
-    staff = [Worker() for _ in range(min(workers, len(arguments)))]
+    staff = [Worker(at) for _ in range(min(workers, len(arguments)))]
     for worker in staff:
         idle.put(worker)
 
@@ -65,7 +69,8 @@ def each_apart(
 class Worker:
     """One process, started when it is first called and again after it died, never after ``kill``."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: Commit | None = None) -> None:
+        self._environment = at.environment if at else os.environ
         self.process: subprocess.Popen[bytes] | None = None
         self._killed = False
         self._starting = threading.Lock()
@@ -98,7 +103,7 @@ class Worker:
                     [sys.executable, "-P", str(TRAINEE)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    env={**self._environment, "OMP_NUM_THREADS": "1"},
                 )
             return self.process
 

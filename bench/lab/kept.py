@@ -10,9 +10,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import machine, store
-from .admission import write_atomically
-from .suite import TREE
+from ..engine import checkout, store
+from ..engine.admission import write_atomically
+from ..engine.checkout import TREE, Commit
+from ..hardware import machine
 from .training import Job, Run
 
 
@@ -23,9 +24,10 @@ class Kept:
     folder: Path
 
     @classmethod
-    def here(cls, task: str, device: str) -> "Kept":
-        """Those of this code, stack and machine."""
-        code = store.commit().hash if store.commit().clean else store.uncommitted().name
+    def of(cls, task: str, device: str, at: Commit | None = None) -> "Kept":
+        """Those of a commit's code, by default the tree's own, and of this stack and machine."""
+        at = at or checkout.here()
+        code = at.hash if at.clean else store.uncommitted().name
         about = repr((code, machine.record(device).name, sorted(machine.stack().items())))
         digest = hashlib.sha256(about.encode()).hexdigest()[:12]
         return cls(TREE / ".asv" / "runs" / digest / task)

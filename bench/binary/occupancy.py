@@ -7,7 +7,7 @@ holds this against NVIDIA's own calculator, ``cuda_occupancy.h``.
 
 from dataclasses import dataclass
 
-from .roofline import Card
+from ..hardware.roofline import Card
 
 WARP = 32
 QUARTERS = 4

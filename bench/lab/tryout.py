@@ -1,7 +1,7 @@
 """Tryout: mixers of one task, trained on the same seeds, as measurements.
 
-    python -m bench.engine.tryout tasks            every task of suites/tasks.toml, with a table
-    python -m bench.engine.tryout tasks mqar-T48   one of them
+    python -m bench.lab.tryout tasks            every task of suites/tasks.toml, with a table
+    python -m bench.lab.tryout tasks mqar-T48   one of them
 
 A suite lists ``[tasks.<name>]`` with ``mixers``, ``seeds`` (how many, from 0) and, where it is not
 the task's own, ``tokens``. The controls of the task always run. A mixer must obey the mixer laws
@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import machine, runner, store, suite
-from .admission import Admission, laws
-from .contest import Figure, Results
+from ..engine import checkout, runner, store, suite
+from ..engine.admission import Admission, laws
+from ..engine.checkout import Commit
+from ..engine.contest import Figure, Results
+from ..engine.metrics import METRICS
+from ..engine.noise import median_interval
+from ..engine.record import TASKS, Measurement, class_name
+from ..engine.ruler import from_tree
+from ..engine.trackers import Cache
+from ..hardware import machine
 from .kept import Kept
-from .metrics import METRICS
-from .noise import median_interval
-from .record import TASKS, Measurement, class_name
-from .ruler import from_tree
 from .seeds import controls, judged, median_accuracy, paired_difference, success_rate, unequal
-from .trackers import Cache
 from .training import Job, Run, contestant, run_jobs
 from .tuning import learning_rate, report
 from .workers import each_apart
@@ -109,13 +111,14 @@ def hold(
     progress: Progress | None = None,
     kept: Kept | None = None,
     deadline: float | None = None,
+    at: Commit | None = None,
 ) -> tuple[Results, dict[str, list[Run]]]:
     """Check the laws, then train every mixer on every seed; figures with reasons, and the runs.
 
-    A run that was ``kept`` is not trained again. OutOfTime at ``deadline``.
+    The mixers are those of ``at``, by default of this tree. A run that was ``kept`` is not trained again. OutOfTime at ``deadline``.
     """
     results = Results()
-    fit = list(_admitted(held, results, workers, deadline))
+    fit = list(_admitted(held, results, workers, deadline, at))
     jobs = [
         Job(
             mixer=mixer,
@@ -129,7 +132,7 @@ def hold(
         for mixer in fit
     ]
     runs: dict[str, list[Run]] = {mixer: [] for mixer in fit}
-    answers = _train(jobs, workers, progress, kept, deadline)
+    answers = _train(jobs, workers, progress, kept, deadline, at)
     for job, answer in zip(jobs, answers, strict=True):
         if isinstance(answer, Run):
             runs[job.mixer].append(answer)
@@ -169,7 +172,7 @@ def cache(held: Tryout) -> Cache:
 
 def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterator[Measurement]:
     """What a tryout left, as measurements of this machine and commit."""
-    here, at = machine.record(device), store.commit()
+    here, at = machine.record(device), checkout.here()
     broken = {f.plugin: f.samples[0] for f in results.figures if f.metric == "contract"}
     for figure in results.figures:
         metric = METRICS[figure.metric]
@@ -192,17 +195,24 @@ def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterato
         )
 
 
-def is_kept(suite_name: str, held: Tryout, device: str, out: Path | None) -> bool:
+def is_kept(suite_name: str, held: Tryout, device: str, place: store.Place) -> bool:
     """Whether figures of the tryout are stored for this commit."""
-    return store.Place.here(out).has(device, _stored_as(suite_name, held))
+    return place.has(device, _stored_as(suite_name, held))
 
 
-def keep(suite_name: str, held: Tryout, results: Results, device: str, out: Path | None) -> None:
-    """Store the figures where asv's own lie, or under ``out``."""
+def keep(
+    suite_name: str,
+    held: Tryout,
+    results: Results,
+    runs: Mapping[str, Sequence[Run]],
+    device: str,
+    place: store.Place,
+) -> None:
+    """Store the figures where asv's own lie, and the learning curves beside them."""
     found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {name: {} for name in TRACKED}
     for figure in results.figures:
         found[figure.metric][figure.plugin, held.task.name, DTYPE] = figure.samples
-    store.Place.here(out).write(
+    place.write(
         device,
         _stored_as(suite_name, held),
         (held.version, tuple(held.axes.values())),
@@ -210,6 +220,15 @@ def keep(suite_name: str, held: Tryout, results: Results, device: str, out: Path
         set(itertools.product(*held.axes.values())),
         store.round_name(results),
     )
+    curves = [_curve(run) for each in runs.values() for run in each]
+    place.keep_curves(device, [suite_name, held.task.name], curves)
+
+
+def _curve(run: Run) -> dict[str, Any]:
+    """What is stored of a run beside its figures; tokens that it took are a figure already."""
+    names = ("mixer", "seed", "rate", "tokens", "outcome", "accuracy", "losses", "accuracies")
+    names += ("parameters", "state_size")
+    return {name: getattr(run, name) for name in names}
 
 
 def _stored_as(suite_name: str, held: Tryout) -> str:
@@ -233,6 +252,7 @@ def _train(
     progress: Progress | None,
     kept: Kept | None,
     deadline: float | None,
+    at: Commit | None,
 ) -> list[Run | Exception]:
     """``run_jobs`` for the jobs whose run is not kept; every new one is, as soon as it ends."""
     there = {i: run for i, job in enumerate(jobs) if kept and (run := kept.find(job))}
@@ -245,15 +265,15 @@ def _train(
             progress(len(there) + done, len(jobs), run)
 
     todo = [jobs[i] for i in rest]
-    answers = run_jobs(todo, workers=workers, progress=ended, deadline=deadline)
+    answers = run_jobs(todo, workers=workers, progress=ended, deadline=deadline, at=at)
     found = {**there, **dict(zip(rest, answers, strict=True))}
     return [found[i] for i in range(len(jobs))]
 
 
 def _admitted(
-    held: Tryout, results: Results, workers: int, deadline: float | None
+    held: Tryout, results: Results, workers: int, deadline: float | None, at: Commit | None
 ) -> Iterator[str]:
-    answers = dict(each_apart(laws, held.mixers, workers=workers, deadline=deadline))
+    answers = dict(each_apart(laws, held.mixers, workers=workers, deadline=deadline, at=at))
     for number, mixer in enumerate(held.mixers):
         found = answers[number]
         if isinstance(found, Exception):
@@ -353,10 +373,10 @@ def main() -> None:
         parser.error(str(error))
     for each in held:
         results, runs = hold(each, device=given.device, workers=given.workers, progress=report)
-        keep(given.suite, each, results, given.device, given.out)
+        keep(given.suite, each, results, runs, given.device, store.Place.of(given.out))
         sys.stdout.write(show(each, results, runs) + "\n")
 
 
 if __name__ == "__main__":
     # what is sent to another process must have been imported by its name
-    sys.exit(importlib.import_module("bench.engine.tryout").main())
+    sys.exit(importlib.import_module("bench.lab.tryout").main())

@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import runner, store, suite
-from .metrics import STATIC
-from .record import STATIC as STATIC_MODULE
-from .record import class_name, dims
-from .trackers import Cache
+from ..engine import runner, store, suite
+from ..engine.metrics import STATIC
+from ..engine.record import STATIC as STATIC_MODULE
+from ..engine.record import class_name, dims
+from ..engine.trackers import Cache
 
 TARGETS = ("80", "90", "100")
 """Compute capabilities of A100, of H100 and H200, and of B200."""
@@ -92,7 +92,7 @@ def _compiles(plugin: str) -> bool:
 
 def keep(name: str) -> int:
     """Compile what the store lacks of a suite and store it; the number of contests compiled."""
-    place, device, done = store.Place.here(), runner.default_device(), 0
+    place, device, done = store.Place.of(), runner.default_device(), 0
     for contest in contests(name):
         subject = f"{STATIC_MODULE}.{class_name(name, contest.op)}"
         if place.has(device, subject):

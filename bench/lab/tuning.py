@@ -5,7 +5,7 @@ by more trials, and no score is the best of a sweep. Kept is the rate with the e
 threshold, among equals the highest median accuracy at the trained length, then the smaller rate.
 The whole sweep stays in the file: how wide a mixer's window of rates is says something about it.
 
-    python -m bench.engine.tuning mqar-T32 mixers.softmax 'mixers.deltanet(beta=2)'
+    python -m bench.lab.tuning mqar-T32 mixers.softmax 'mixers.deltanet(beta=2)'
 """
 
 import argparse
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .noise import median
-from .ruler import from_tree
-from .suite import TREE
+from ..engine.checkout import TREE
+from ..engine.noise import median
+from ..engine.ruler import from_tree
 from .training import Job, Run, contestant, run_jobs
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def learning_rate(mixer: str, task: "Task", file: Path = FILE) -> float:
     if mixer not in table:
         raise ValueError(
             f"no learning rate for {mixer} on {task.name}; to find one: "
-            f"python -m bench.engine.tuning {task.name} '{mixer}'"
+            f"python -m bench.lab.tuning {task.name} '{mixer}'"
         )
     return float(table[mixer]["rate"])
 
@@ -89,7 +89,7 @@ def write(task: "Task", sweeps: Mapping[str, Sequence[Trial]], file: Path = FILE
             "rate": choose(trials).rate,
             "sweep": [_row(trial) for trial in trials],
         }
-    lines = ["# Written by bench/engine/tuning.py; a sweep is half a budget on two tuning seeds."]
+    lines = ["# Written by bench/lab/tuning.py; a sweep is half a budget on two tuning seeds."]
     for name, mixers in sorted(tables.items()):
         for mixer, table in sorted(mixers.items()):
             lines += ["", f'[{name}."{mixer}"]', f"rate = {table['rate']}", "sweep = ["]

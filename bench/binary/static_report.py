@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..hardware.roofline import Card, cards
 from . import machine_code
-from .roofline import Card, cards
 
 TARGETS = (80, 90, 100)
 """Compute capabilities of A100, of H100 and H200, and of B200."""

@@ -13,9 +13,8 @@ from pathlib import Path
 
 def main() -> None:
     """Answer each call, a function and its argument, with the result or with its exception."""
-    runpy.run_path(str(Path(__file__).with_name("child.py")))["bench_from"](
-        Path(__file__).parents[1]
-    )
+    bench = Path(__file__).parents[1]
+    runpy.run_path(str(bench / "engine" / "child.py"))["bench_from"](bench)
     import torch
 
     from bench.engine.ruler import from_tree

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from impl.registry import Plugin, load, lookup
 
+from ..engine.checkout import Commit
 from .network import Network
 from .workers import each_apart
 
@@ -102,14 +103,15 @@ def run_jobs(
     workers: int = 2,
     progress: Callable[[int, int, Run], None] | None = None,
     deadline: float | None = None,
+    at: Commit | None = None,
 ) -> list[Run | Exception]:
-    """Train every job, ``workers`` at a time; a run, or what prevented it, in the jobs' order.
+    """Train every job, mixers of ``at``, ``workers`` at a time; a run, or what prevented it, in the jobs' order.
 
     ``progress`` is told the jobs done, their number, and the run that has just ended. OutOfTime at
     ``deadline``, a reading of ``time.monotonic``.
     """
     answers: dict[int, Run | Exception] = {}
-    came = each_apart(train_job, jobs, workers=workers, deadline=deadline)
+    came = each_apart(train_job, jobs, workers=workers, deadline=deadline, at=at)
     # whatever ends the loop, the processes end with it
     with contextlib.closing(came):
         for number, answer in came:

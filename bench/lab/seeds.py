@@ -8,7 +8,7 @@ since a seed gives both mixers the same sequences.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .noise import CONFIDENCE, Interval, median_interval
+from ..engine.noise import CONFIDENCE, Interval, median_interval
 from .training import FAILED, SOLVED, Run
 
 if TYPE_CHECKING:

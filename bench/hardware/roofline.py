@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from . import clock
+from ..engine import clock
 
 CARDS = Path(__file__).parents[2] / "suites" / "gpus.toml"
 
