@@ -48,8 +48,8 @@ def here() -> Commit:
         changed = git("status", "--porcelain", "--", *CODE)
         sha, date = git("log", "-1", "--format=%H %ct", "HEAD").split()
     except (OSError, subprocess.CalledProcessError, ValueError):
-        return Commit("0" * 40, 0, clean=False)
-    return Commit(sha, int(date) * 1000, clean=not changed)
+        return Commit("0" * 40, 0, clean=False, tree=TREE)
+    return Commit(sha, int(date) * 1000, clean=not changed, tree=TREE)
 
 
 def find(revision: str) -> Commit:
