@@ -32,6 +32,8 @@ class Metric:
     higher_is_better: bool = False
     gates: bool = True
     """Whether a regression in it counts; a figure derived from a gating one only shows."""
+    aside: bool = False
+    """Whether it is of the machine or of another function, hence no figure of a contestant."""
 
     @property
     def modelled(self) -> bool:
@@ -138,6 +140,32 @@ _ALL = (
         name="perplexity", unit="x", way=Way.TRAINING, says="exp of the loss a token, held-out text"
     ),
     Metric(name="loss", unit="nat", way=Way.TRAINING, says="Training loss at the end"),
+    Metric(
+        name="rival_time",
+        unit="us",
+        way=Way.CLOCK,
+        says="One call of another function at the same sizes, in the rounds of the op",
+        gates=False,
+        aside=True,
+    ),
+    Metric(
+        name="copy_bandwidth",
+        unit="bytes/s",
+        way=Way.CLOCK,
+        says="A copy on this machine: bytes read and bytes written over its time",
+        higher_is_better=True,
+        gates=False,
+        aside=True,
+    ),
+    Metric(
+        name="product_rate",
+        unit="flop/s",
+        way=Way.CLOCK,
+        says="A matrix product on this machine: multiplies and adds over its time",
+        higher_is_better=True,
+        gates=False,
+        aside=True,
+    ),
 )
 
 METRICS = {metric.name: metric for metric in _ALL}
@@ -149,6 +177,10 @@ KERNEL = (
 """Metrics of an op's implementations, as ``bench/kernels.py`` tracks them."""
 STATIC = ("registers", "spills", "shared", "mma")
 """Metrics of a Triton plugin compiled for a card, as ``bench/static.py`` tracks them."""
+CEILINGS = ("copy_bandwidth", "product_rate")
+"""What the machine can do at best, as ``bench/ceilings.py`` tracks it."""
+RIVALS = ("rival_time",)
+"""Of other functions in the rounds of an op, beside ``KERNEL`` in ``bench/kernels.py``."""
 
 
 def find(name: str) -> Metric:

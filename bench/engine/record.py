@@ -23,7 +23,7 @@ from .noise import median, median_interval
 if TYPE_CHECKING:
     import pandas
 
-KERNELS, TASKS, STATIC = "kernels", "tasks", "static"
+KERNELS, TASKS, STATIC, CEILINGS = "kernels", "tasks", "static", "ceilings"
 """Modules of ``bench/`` that asv sees; the first part of a benchmark's name."""
 
 
@@ -96,8 +96,11 @@ def subject_of(class_name: str) -> str:
     return "_".join(re.split("(?<=.)(?=[A-Z])", class_name)[1:]).lower()
 
 
-def read_all(results: Path | str = "results") -> list[Measurement]:
-    """Every measurement below ``results``; a broken file warns with CorruptResults and is skipped."""
+def read_all(results: Path | str = "results", *, aside: bool = False) -> list[Measurement]:
+    """Every measurement below ``results``; a broken file warns with CorruptResults and is skipped.
+
+    ``aside`` are those that are no figure of a contestant: of the machine, and of other functions.
+    """
     found: list[Measurement] = []
     for file in sorted(Path(results).glob("*/*.json")):
         if file.name == "machine.json":
@@ -107,7 +110,7 @@ def read_all(results: Path | str = "results") -> list[Measurement]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(f"{file}: not read, {reason}", CorruptResults, stacklevel=2)
-    return found
+    return [one for one in found if METRICS[one.metric].aside == aside]
 
 
 def read(file: Path) -> list[Measurement]:
@@ -124,7 +127,7 @@ def read(file: Path) -> list[Measurement]:
         module, _, rest = name.partition(".")
         subject, _, track = rest.rpartition(".")
         metric = track.removeprefix("track_")
-        if module not in (KERNELS, TASKS, STATIC) or metric not in METRICS:
+        if module not in (KERNELS, TASKS, STATIC, CEILINGS) or metric not in METRICS:
             continue
         contract = _contracts(tables.get(f"{module}.{subject}.track_contract"))
         for parameters, cell in cells(table):
