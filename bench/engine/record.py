@@ -1,19 +1,31 @@
 """One measurement, and asv's result files as the one store of all of them.
 
 ``results/<machine>/<commit>-<environment>.json`` is read as plain JSON, so that a file that is broken
-or half written is named and skipped, and the others still count. Nothing but asv's own files lies
-under ``results/``, so the site, the verdicts and an export read the same.
+or half written, or is not what it says, is named and skipped, and the others still count. Nothing but
+asv's own files lies under ``results/``, so the site, the verdicts and an export read the same.
+
+A file is taken at its word only where that can be checked against something else it says:
+
+    misnamed, a copy   its folder and its name follow from the machine, commit and environment in it
+    duplicate          no figure of it was taken in the very rounds of another file's
+    future-dated       a commit is made before it is measured, clocks of two machines a day apart at most
+    foreign            it has a benchmark of ours, and a plugin that is here
+    with a history     its commit is there, and dated as there
+
+No clock is read: what was measured later than today cannot be told by a pure function, and decides
+nothing, for a commit has its place by its own date or by the history, never by when it was measured.
 """
 
 import ast
 import datetime
+import hashlib
 import itertools
 import json
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +39,26 @@ KERNELS, TASKS, STATIC, CEILINGS = "kernels", "tasks", "static", "ceilings"
 """Modules of ``bench/`` that asv sees; the first part of a benchmark's name."""
 
 
+BROKEN = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SyntaxError,
+    RecursionError,
+)  # fmt: skip
+"""What reading a file of any content may raise."""
+CLOCKS_APART_MS = 24 * 3600 * 1000
+"""How far the clock of a machine may lag behind that of whoever made the commit: a day."""
+LONG = 128
+"""From this length on asv puts a digest in the place of an environment's name in a file's."""
+
+History = Mapping[str, int]
+"""Hash of a commit to its date in milliseconds since 1970, the oldest commit first."""
+
+
 class CorruptResults(UserWarning):
     """A file under results/ could not be read; nothing of it was used or changed."""
+
+
+class DoubtfulResults(CorruptResults):
+    """A file under results/ is not what it says; nothing of it was used or changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +93,25 @@ class Measurement:
     """When it was measured."""
     committed: str = ""
     """When the commit was made: the order of history, also where an older commit is measured later."""
+    position: int = 0
+    """Of the commit in the history it was read with, oldest first; 0 where there was none."""
+    settings: str = ""
+    """Digest of a task's settings: another budget is another question. Empty for everything else."""
 
     @property
     def value(self) -> float:
         """The median of the samples."""
         return median(self.samples)
+
+    @property
+    def moment(self) -> tuple[int, str, str]:
+        """The commit's place in the order of history: by ancestry, else by date, ties by hash."""
+        return self.position, self.committed, self.commit
+
+    @property
+    def software(self) -> str:
+        """The stack in one line: ``numpy 2.4.6, torch 2.13.0``."""
+        return ", ".join(f"{name} {version}" for name, version in sorted(self.stack.items()))
 
 
 def dims(sizes: str) -> dict[str, int]:
@@ -96,46 +140,180 @@ def subject_of(class_name: str) -> str:
     return "_".join(re.split("(?<=.)(?=[A-Z])", class_name)[1:]).lower()
 
 
-def read_all(results: Path | str = "results", *, aside: bool = False) -> list[Measurement]:
-    """Every measurement below ``results``; a broken file warns with CorruptResults and is skipped.
+def read_all(
+    results: Path | str = "results",
+    history: History | None = None,
+    plugins: Collection[str] | None = None,
+) -> list[Measurement]:
+    """Every measurement below ``results``; a file that is not used is named in one warning.
 
-    ``aside`` are those that are no figure of a contestant: of the machine, and of other functions.
+    With ``history``, commits are in its order and those outside it are foreign; with ``plugins``, a
+    file that has none of them is.
     """
     found: list[Measurement] = []
+    seen: dict[tuple[object, ...], Path] = {}
+    positions = {commit: i for i, commit in enumerate(history or (), 1)}
     for file in sorted(Path(results).glob("*/*.json")):
         if file.name == "machine.json":
             continue
         try:
-            found += read(file)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            warnings.warn(f"{file}: not read, {reason}", CorruptResults, stacklevel=2)
-    return [one for one in found if METRICS[one.metric].aside == aside]
+            data = _loaded(file)
+            reason = _doubt(file, data, history)
+            fresh = [] if reason else _measurements(data)
+        except BROKEN as error:
+            _warn(file, f"not read, {type(error).__name__}: {error}", CorruptResults)
+            continue
+        reason = reason or _foreign(fresh, plugins) or _copied(fresh, seen)
+        if reason:
+            _warn(file, f"not used, {reason}", DoubtfulResults)
+            continue
+        if unknown := _unknown_metrics(data):
+            _warn(file, f"passed over, no metric of ours: {', '.join(unknown)}", DoubtfulResults)
+        seen |= {_taken(one): file for one in fresh}
+        position = positions.get(data["commit_hash"], 0)
+        found += [replace(one, position=position) for one in fresh]
+    return found
 
 
 def read(file: Path) -> list[Measurement]:
     """The measurements of one of asv's result files. Raises when it is not one."""
-    data = json.loads(file.read_text())
+    return _measurements(_loaded(file))
+
+
+def lines(file: Path) -> Iterator[dict[str, Any]]:
+    """What can be read of a file of one JSON object a line; the first line that cannot is named."""
+    broken = []
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    except BROKEN as error:
+        _warn(file, f"not read, {type(error).__name__}: {error}", CorruptResults)
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            found = json.loads(line)
+            if not isinstance(found, dict):
+                raise ValueError(f"{line[:20]!r}, want an object")
+        except BROKEN as error:
+            broken.append(f"line {number}: {error}")
+            continue
+        yield found
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        _warn(file, f"a line not read, {broken[0]}{more}", CorruptResults)
+
+
+def beside(
+    results: Path | str, ending: str, history: History | None = None
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Machine, first eight digits of the commit, and each line of the files ``*.<ending>.jsonl``.
+
+    ``ending`` is ``outcomes`` or ``curves``. A file of no commit, or of none in ``history``, is named
+    and not used.
+    """
+    known = {commit[:8] for commit in history} if history else None
+    for file in sorted(Path(results).glob(f"*/*.{ending}.jsonl")):
+        commit = file.name.partition("-")[0]
+        if not re.fullmatch("[0-9a-f]{8}", commit):
+            _warn(file, "not used, want the name <commit>-<environment>", DoubtfulResults)
+        elif known is not None and commit not in known:
+            _warn(file, f"not used, commit {commit} is not in this history", DoubtfulResults)
+        else:
+            for line in lines(file):
+                yield file.parent.name, commit, line
+
+
+def _warn(file: Path, what: str, kind: type[Warning]) -> None:
+    warnings.warn(f"{file}: {what}", kind, stacklevel=3)
+
+
+def _loaded(file: Path) -> Mapping[str, Any]:
+    data = json.loads(file.read_text(encoding="utf-8"))
     if data["version"] != 2:
         raise ValueError(f"version {data['version']} of asv's format, want 2")
-    tables = {
-        name: dict(zip(data["result_columns"], row, strict=False))
-        for name, row in data["results"].items()
-    }
+    if not re.fullmatch("[0-9a-f]{40}", data["commit_hash"]):
+        raise ValueError(f"commit {data['commit_hash']!r}, want 40 hexadecimal digits")
+    for name, version in data["requirements"].items():
+        if not isinstance(version, str):
+            raise TypeError(f"version of {name} is {version!r}, want text")
+    return data
+
+
+def _doubt(file: Path, data: Mapping[str, Any], history: History | None) -> str | None:
+    """Why the file is not what it says, or None."""
+    commit, machine = data["commit_hash"], data["params"]["machine"]
+    if file.parent.name != machine:
+        return f"it is of the machine {machine!r}, want it in the folder of that name"
+    environment = data["env_name"]
+    if len(environment) >= LONG:
+        environment = hashlib.md5(environment.encode()).hexdigest()
+    name = f"{commit[:8]}-{environment}.json"
+    if file.name != name:
+        copied = ", which is there" if file.with_name(name).exists() else ""
+        return f"it holds commit {commit[:8]} in {environment}, want the name {name}{copied}"
+    if not any(_of_ours(benchmark) for benchmark in data["results"]) and data["results"]:
+        return "it has no benchmark of this project"
+    for _, table in _tables(data):
+        started = table.get("started_at")
+        if started is not None and started + CLOCKS_APART_MS < data["date"]:
+            made, taken = _stamp(data["date"]), _stamp(started)
+            return f"commit {commit[:8]} is dated {made}, figures of it {taken}: one clock is wrong"
+    if history is not None and commit not in history:
+        return f"commit {commit[:8]} is not in this history"
+    if history is not None and history[commit] != data["date"]:
+        there = _stamp(history[commit])
+        return f"commit {commit[:8]} is dated {_stamp(data['date'])}, in this history {there}"
+    return None
+
+
+def _foreign(fresh: Sequence[Measurement], plugins: Collection[str] | None) -> str | None:
+    named = {one.plugin.partition("(")[0] for one in fresh}
+    if plugins is None or not named or not named.isdisjoint(plugins):
+        return None
+    return f"none of its plugins is here: {', '.join(sorted(named)[:3])}"
+
+
+def _copied(fresh: Iterable[Measurement], seen: Mapping[tuple[object, ...], Path]) -> str | None:
+    there = next((seen[_taken(one)] for one in fresh if _taken(one) in seen), None)
+    return f"its figures are those of {there.name}" if there else None
+
+
+def _taken(one: Measurement) -> tuple[object, ...]:
+    """What no other measurement shares: the rounds, and what was taken in them."""
+    return one.machine, one.kind, one.group, one.date, one.plugin, one.metric, one.samples
+
+
+def _unknown_metrics(data: Mapping[str, Any]) -> list[str]:
+    named = {name.rpartition(".")[2] for name in data["results"] if _of_ours(name)}
+    return sorted(name for name in named if name.removeprefix("track_") not in METRICS)
+
+
+def _of_ours(benchmark: str) -> bool:
+    return benchmark.partition(".")[0] in (KERNELS, TASKS, STATIC)
+
+
+def _tables(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, row in data["results"].items():
+        yield name, dict(zip(data["result_columns"], row, strict=False))
+
+
+def _measurements(data: Mapping[str, Any]) -> list[Measurement]:
+    tables = dict(_tables(data))
     found, admitted = [], _admitted(tables)
     for name, table in tables.items():
         module, _, rest = name.partition(".")
         subject, _, track = rest.rpartition(".")
         metric = track.removeprefix("track_")
-        if module not in (KERNELS, TASKS, STATIC, CEILINGS) or metric not in METRICS:
+        if not _of_ours(name) or metric not in METRICS:
             continue
         contract = _contracts(tables.get(f"{module}.{subject}.track_contract"))
+        settings = str(table.get("version") or "") if module == TASKS else ""
         for parameters, cell in cells(table):
             # a kernel is compiled without being run: the plugin's contract elsewhere speaks for it
             known = admitted if module == STATIC else contract
             at = parameters[:1] if module == STATIC else parameters
             outcome = known.get(at, "not run")
-            found.append(_measurement(data, (subject, metric), parameters, cell, outcome))
+            made = _measurement(data, (subject, metric), parameters, cell, outcome)
+            found.append(replace(made, settings=settings))
     return found
 
 
@@ -184,12 +362,12 @@ def _measurement(
     # what was compiled is about a card that need not be here
     kind = f"sm_{parameters[3]}" if len(parameters) > 3 else params.get("kind", "cpu")
     samples = tuple(cell.get("samples") or (cell["result"],))
+    if not all(type(sample) in (int, float) for sample in samples):
+        raise TypeError(f"{name} of {plugin} is {samples[:3]}, want numbers")
     if metric.exact:
         low = high = samples[0]
     else:
         low, high = median_interval(samples)
-    started = datetime.datetime.fromtimestamp((cell["started_at"] or 0) / 1e3, datetime.UTC)
-    committed = datetime.datetime.fromtimestamp(data["date"] / 1e3, datetime.UTC)
     # the number is the name of the rounds, see bench/kernels.py
     place = (data["commit_hash"], subject, sizes, dtype, str(cell.get("stats_number")))
     return Measurement(
@@ -209,9 +387,14 @@ def _measurement(
         group=":".join(place),
         suite=suite_of(subject),
         stack=data["requirements"],
-        date=started.isoformat(timespec="seconds"),
-        committed=committed.isoformat(timespec="seconds"),
+        date=_stamp(cell["started_at"] or 0),
+        committed=_stamp(data["date"]),
     )
+
+
+def _stamp(milliseconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1e3, datetime.UTC)
+    return moment.isoformat(timespec="seconds")
 
 
 def frame(measurements: Iterable[Measurement]) -> "pandas.DataFrame":
