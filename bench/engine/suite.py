@@ -93,7 +93,7 @@ def load(name: str) -> Suite:
 def names() -> list[str]:
     """Suites of this tree: the files that list ops, layers or tasks."""
     files = sorted((TREE / "suites").glob("*.toml"))
-    return [file.stem for file in files if file.stem != "gpus"]
+    return [file.stem for file in files if file.stem not in ("gpus", "gate")]
 
 
 @functools.cache
