@@ -1,8 +1,9 @@
 """Measuring on this machine: for asv, for one question of the command line, for a whole suite.
 
-A group is one op at one problem, its contestants measured together in a process of their own, or one
-task with its mixers. ``run_suite`` stores a group as soon as it is measured, skips what is there for this commit, is stopped by its
-budget, and keeps what it has when it is interrupted.
+A group is one op at one problem, its contestants measured together in a process of their own, or
+one task with its mixers, or, before all else, what the machine can do at best. ``run_suite`` stores
+a group as soon as it is measured, skips what is there for this commit, is stopped by its budget, and
+keeps what it has when it is interrupted.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..hardware import nvml
 from ..lab.training import contestant
-from . import store, suite
+from . import ceilings, store, suite
 from .checkout import TREE, Commit
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
@@ -194,8 +195,25 @@ def groups(
     if claims_first:
         claimed = _claimed()
         todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
-    found = [_timed(name, place, contest, problem) for contest, problem in todo]
+    # figures are judged against the ceilings of the same run
+    found = [_calibrated(place, device)] if todo else []
+    found += [_timed(name, place, contest, problem) for contest, problem in todo]
     return found + [_trained(name, place, device, held) for held in tryout.tryouts(name)]
+
+
+def _calibrated(place: store.Place, device: str) -> Group:
+    def measure(say: Say | None, deadline: float | None) -> Sequence[Outcome]:
+        if say:
+            say("", "copies and matrix products")
+        try:
+            found = ceilings.measure(device, deadline)
+        except RuntimeError as error:
+            reason = f"no ceilings, so no efficiency: {error}"
+            return [Outcome(plugin="machine", outcome="not run", reason=reason, again=True)]
+        ceilings.keep(device, found, place)
+        return []
+
+    return Group(ceilings.GROUP, lambda: ceilings.are_kept(device, place), measure)
 
 
 def _timed(name: str, place: store.Place, contest: suite.Contest, problem: Problem) -> Group:

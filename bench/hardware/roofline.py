@@ -12,7 +12,7 @@ import contextlib
 import functools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -30,12 +30,20 @@ ALIASES = {
     "float8_e5m2": "fp8",
 }
 """torch's names of operand types, as ``gpus.toml`` calls them."""
-COPIED = 512 * 2**20
-"""Bytes that the copy of a calibration reads and writes together: beyond any cache."""
-SMALLEST_COPY = 2**20
-"""Bytes below which a copy measures the cost of calling it."""
+COPIES = {
+    "cpu": (2**20, 2**22, 2**24, 2**26, 2**29),
+    "cuda": (2**29,),
+}
+"""Bytes that a calibration's copies read and write together: the last is beyond any cache.
+
+The first on a CPU is the least that does not measure the cost of calling a copy.
+"""
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Rows of the square matrices of a calibration, enough to hide their traffic."""
+OPERANDS = {"cpu": ("fp32", "bf16", "fp64"), "cuda": ("fp32", "tf32", "fp16", "bf16")}
+"""Operand types of a calibration's matrix products."""
+CALIBRATED_S = 8.0
+"""Seconds after which no further round of a calibration begins: a type may be slow to multiply."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +80,40 @@ class Ceilings:
 
     origin: Literal["data sheet", "measured"]
     bytes_per_s: float
+    """Of main storage."""
     flops_per_s: Mapping[str, float]
     """By operand type, ``fp32`` ..."""
+    copies: Mapping[int, float] = field(default_factory=dict)
+    """Bytes a second by the bytes that a copy moved, where caches were measured too."""
+
+    def bandwidth(self, bytes: float) -> float:
+        """Of a copy that moves as many bytes; between two that were measured, of the faster."""
+        within = max((size for size in self.copies if size <= bytes), default=0)
+        return max(
+            (rate for size, rate in self.copies.items() if size >= within),
+            default=self.bytes_per_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Samples of what a machine reaches, one a round."""
+
+    copies: Mapping[int, Sequence[float]]
+    """Bytes a second by the bytes moved."""
+    products: Mapping[str, Sequence[float]]
+    """Flops a second of a matrix product by operand type."""
+
+    @property
+    def ceilings(self) -> Ceilings:
+        """The best samples: what a machine does at best, it has done once."""
+        copies = {moved: max(samples) for moved, samples in self.copies.items()}
+        return Ceilings(
+            origin="measured",
+            bytes_per_s=copies[max(copies)],
+            flops_per_s={operand: max(samples) for operand, samples in self.products.items()},
+            copies=copies,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +162,14 @@ def ceilings(key: str) -> Ceilings:
     )
 
 
-def bound(gpu: str | Ceilings, bytes: float, flops: float, dtype: str) -> Bound:
+def bound(
+    gpu: str | Ceilings, bytes: float, flops: float, dtype: str, *, spread: float | None = None
+) -> Bound:
     """The longer of moving ``bytes`` and doing ``flops`` on operands of ``dtype``.
 
-    ``gpu`` is a key of ``gpus.toml`` or measured ceilings. ValueError when the type has no peak
-    there and ``flops`` is not 0.
+    ``gpu`` is a key of ``gpus.toml`` or measured ceilings. The bytes lie ``spread`` over as many, or
+    fewer when some are moved again: that decides which cache may hold them. ValueError when the type
+    has no peak there and ``flops`` is not 0.
     """
     limits = ceilings(gpu) if isinstance(gpu, str) else gpu
     if bytes < 0 or flops < 0:
@@ -135,7 +178,7 @@ def bound(gpu: str | Ceilings, bytes: float, flops: float, dtype: str) -> Bound:
     if flops and operand not in limits.flops_per_s:
         known = ", ".join(limits.flops_per_s)
         raise ValueError(f"no {limits.origin} peak for {operand}, want one of {known}")
-    moving = bytes / limits.bytes_per_s
+    moving = bytes / limits.bandwidth(bytes if spread is None else spread)
     doing = flops / limits.flops_per_s[operand] if flops else 0.0
     return Bound(
         seconds=max(moving, doing),
@@ -144,44 +187,35 @@ def bound(gpu: str | Ceilings, bytes: float, flops: float, dtype: str) -> Bound:
     )
 
 
-def calibrate(
-    device: str,
-    *,
-    dtypes: Sequence[str] | None = None,
-    bytes: int | None = None,
-    rounds: int = 9,
-) -> Ceilings:
-    """Ceilings of the machine in hand: the fastest of ``rounds`` copies and matrix products.
+def calibrate(device: str, rounds: int = 9) -> Calibration:
+    """Time copies and matrix products on the machine in hand, in interleaved rounds.
 
-    The copy counts each byte once read and once written, as STREAM does. On a CPU, whose samples
-    start from warm caches, the bandwidth of a problem is that of a copy that moves as many
-    ``bytes``; None is main storage. A GPU is timed from a cold cache, and always against DRAM.
-    RuntimeError when the machine is too busy to be measured.
+    A copy counts each byte once read and once written, as STREAM does. A CPU's samples start from
+    warm caches, so there copies of several sizes are taken; a GPU is timed from a cold cache, and
+    always against DRAM. RuntimeError when the machine is too busy to be measured.
     """
-    import torch
-
     kind = device.partition(":")[0]
-    moved = COPIED if bytes is None or kind == "cuda" else max(bytes, SMALLEST_COPY)
-    source = torch.ones(moved // 8, dtype=torch.float32, device=device)
-    target = torch.empty_like(source)
-    calls: dict[str, clock.Call] = {"copy": lambda: target.copy_(source)}
-    operands = dtypes or (("fp32",) if kind == "cpu" else ("fp32", "tf32", "fp16", "bf16"))
-    for operand in operands:
-        calls[operand] = _product(operand, SIDE[kind], device)
+    calls = {str(each): _copy(each, device) for each in COPIES[kind]}
+    calls |= {operand: _product(operand, SIDE[kind], device) for operand in OPERANDS[kind]}
     with _exact_float32():
-        timings = clock.rounds(calls, device=device, rounds=rounds)
-    fastest = {name: _fastest(name, timing) for name, timing in timings.items()}
-    return Ceilings(
-        origin="measured",
-        bytes_per_s=8 * source.numel() / fastest["copy"],
-        flops_per_s={operand: 2 * SIDE[kind] ** 3 / fastest[operand] for operand in operands},
+        taken = clock.rounds(calls, device=device, rounds=rounds, seconds=CALIBRATED_S)
+    for name, timing in taken.items():
+        if not timing.samples:
+            raise RuntimeError(f"no undisturbed sample of {name}: {timing.why}")
+    flops = 2 * SIDE[kind] ** 3
+    return Calibration(
+        copies={each: [each / s for s in taken[str(each)].samples] for each in COPIES[kind]},
+        products={each: [flops / s for s in taken[each].samples] for each in OPERANDS[kind]},
     )
 
 
-def _fastest(name: str, timing: clock.Timing) -> float:
-    if not timing.samples:
-        raise RuntimeError(f"no undisturbed sample of {name}: {timing.why}")
-    return min(timing.samples)
+def _copy(moved: int, device: str) -> clock.Call:
+    import torch
+
+    # half of the bytes are read and half written
+    source = torch.ones(moved // 8, dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
 
 
 def _product(operand: str, side: int, device: str) -> clock.Call:

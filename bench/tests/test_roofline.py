@@ -76,23 +76,39 @@ def test_impossible_figures_are_refused():
 
 def test_calibration_is_bytes_and_flops_over_the_fastest_sample(monkeypatch):
     pytest.importorskip("torch")
-
-    def timing(*samples):
-        return clock.Timing(
-            samples=samples, dropped=0, why="", number=1, low=0, high=1, watch="nothing"
-        )
-
+    seconds = {"1048576": (0.02, 0.01), "fp32": (0.05, 0.04)}
     monkeypatch.setattr(
-        clock,
-        "rounds",
-        lambda calls, **_: {"copy": timing(0.02, 0.01), "fp32": timing(0.05, 0.04)},
+        clock, "rounds", lambda calls, **_: {name: timing(*seconds[name]) for name in calls}
     )
-    found = roofline.calibrate("cpu", bytes=2**21)
+    monkeypatch.setitem(roofline.COPIES, "cpu", (2**20,))
+    monkeypatch.setitem(roofline.OPERANDS, "cpu", ("fp32",))
+    found = roofline.calibrate("cpu").ceilings
     assert found.origin == "measured"
-    assert found.bytes_per_s == pytest.approx(2**21 / 0.01)
+    assert found.bytes_per_s == pytest.approx(2**20 / 0.01)
     assert found.flops_per_s == {"fp32": pytest.approx(2 * 1024**3 / 0.04)}
-    used = roofline.bound(found, bytes=2**21, flops=0, dtype="float32")
+    used = roofline.bound(found, bytes=2**20, flops=0, dtype="float32")
     assert used.seconds == pytest.approx(0.01)
+
+
+def timing(*samples):
+    return clock.Timing(
+        samples=samples, dropped=0, why="", number=1, low=0, high=1, watch="nothing"
+    )
+
+
+def test_the_bandwidth_is_that_of_a_copy_no_larger_and_of_the_faster_of_two():
+    found = roofline.Ceilings(
+        origin="measured",
+        bytes_per_s=2e9,
+        flops_per_s={},
+        copies={100: 8e9, 1000: 9e9, 10000: 2e9},
+    )
+    assert [found.bandwidth(bytes) for bytes in (1, 100, 999)] == [9e9, 9e9, 9e9]
+    assert [found.bandwidth(bytes) for bytes in (9999, 10000, 10**6)] == [9e9, 2e9, 2e9]
+    assert roofline.ceilings("h200").bandwidth(1) == 4.8e12
+    # what is moved again and again may come from the cache that holds it
+    again = roofline.bound(found, bytes=9e9, flops=0, dtype="fp32", spread=100)
+    assert again.seconds == pytest.approx(1.0)
 
 
 def test_calibration_of_this_cpu_is_plausible(monkeypatch):
@@ -100,9 +116,11 @@ def test_calibration_of_this_cpu_is_plausible(monkeypatch):
     # another process may hold the CPU: what is asked here is the arithmetic, not the figure
     monkeypatch.setattr(clock, "_queued_ns", lambda: 0)
     monkeypatch.setitem(roofline.SIDE, "cpu", 256)
-    found = roofline.calibrate("cpu", bytes=2**22, rounds=3)
-    assert 1e8 < found.bytes_per_s < 1e13
-    assert 1e8 < found.flops_per_s["fp32"] < 1e14
+    monkeypatch.setitem(roofline.COPIES, "cpu", (2**20, 2**22))
+    found = roofline.calibrate("cpu", rounds=3)
+    assert {len(samples) for samples in (*found.copies.values(), *found.products.values())} == {3}
+    assert all(1e8 < rate < 1e13 for rate in found.ceilings.copies.values())
+    assert 1e8 < found.ceilings.flops_per_s["fp32"] < 1e14
     assert torch.backends.cuda.matmul.allow_tf32 is False
 
 
@@ -112,8 +130,9 @@ def test_busy_machine_is_not_calibrated(monkeypatch):
         samples=(), dropped=18, why="copy: queued for 50%", number=1, low=0, high=1, watch=""
     )
     monkeypatch.setattr(clock, "rounds", lambda calls, **_: dict.fromkeys(calls, empty))
-    with pytest.raises(RuntimeError, match="no undisturbed sample of copy: copy: queued for 50%"):
-        roofline.calibrate("cpu", bytes=2**20)
+    monkeypatch.setitem(roofline.COPIES, "cpu", (2**20,))
+    with pytest.raises(RuntimeError, match="no undisturbed sample of 1048576: copy: queued"):
+        roofline.calibrate("cpu")
 
 
 def test_blocks_that_stop_being_resident_say_why():
