@@ -144,11 +144,14 @@ def read_all(
     results: Path | str = "results",
     history: History | None = None,
     plugins: Collection[str] | None = None,
+    *,
+    aside: bool = False,
 ) -> list[Measurement]:
     """Every measurement below ``results``; a file that is not used is named in one warning.
 
     With ``history``, commits are in its order and those outside it are foreign; with ``plugins``, a
-    file that has none of them is.
+    file that has none of them is. ``aside`` are those that are no figure of a contestant, see
+    ``metrics.Metric``, and no others.
     """
     found: list[Measurement] = []
     seen: dict[tuple[object, ...], Path] = {}
@@ -171,7 +174,8 @@ def read_all(
             _warn(file, f"passed over, no metric of ours: {', '.join(unknown)}", DoubtfulResults)
         seen |= {_taken(one): file for one in fresh}
         position = positions.get(data["commit_hash"], 0)
-        found += [replace(one, position=position) for one in fresh]
+        wanted = (one for one in fresh if METRICS[one.metric].aside == aside)
+        found += [replace(one, position=position) for one in wanted]
     return found
 
 
@@ -266,7 +270,7 @@ def _doubt(file: Path, data: Mapping[str, Any], history: History | None) -> str 
 
 
 def _foreign(fresh: Sequence[Measurement], plugins: Collection[str] | None) -> str | None:
-    named = {one.plugin.partition("(")[0] for one in fresh}
+    named = {one.plugin.partition("(")[0] for one in fresh if not METRICS[one.metric].aside}
     if plugins is None or not named or not named.isdisjoint(plugins):
         return None
     return f"none of its plugins is here: {', '.join(sorted(named)[:3])}"
@@ -288,7 +292,7 @@ def _unknown_metrics(data: Mapping[str, Any]) -> list[str]:
 
 
 def _of_ours(benchmark: str) -> bool:
-    return benchmark.partition(".")[0] in (KERNELS, TASKS, STATIC)
+    return benchmark.partition(".")[0] in (KERNELS, TASKS, STATIC, CEILINGS)
 
 
 def _tables(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
