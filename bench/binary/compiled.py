@@ -9,12 +9,16 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..engine import runner, store, suite
 from ..engine.metrics import STATIC
 from ..engine.record import STATIC as STATIC_MODULE
 from ..engine.record import class_name, dims
 from ..engine.trackers import Cache
+
+if TYPE_CHECKING:
+    from . import static_report
 
 TARGETS = ("80", "90", "100")
 """Compute capabilities of A100, of H100 and H200, and of B200."""
@@ -54,6 +58,24 @@ def cache(contest: suite.Contest) -> Cache:
 
 def figures(plugin: str, op: str, sizes: str) -> Iterator[tuple[str, str, float]]:
     """Target, metric and value of one plugin on one problem."""
+    try:
+        found = reports(plugin, op, sizes)
+    except Exception:  # whatever a plugin raises, it has no figure; its contract says why
+        return
+    for target in TARGETS:
+        kernels = [each for each in found if each.target == int(target)]
+        if kernels and all(each.fits and each.code for each in kernels):
+            for metric, value in zip(STATIC, needs(kernels), strict=True):
+                yield target, metric, value
+
+
+def reports(
+    plugin: str, op: str, sizes: str, dtype: str = DTYPE
+) -> "Sequence[static_report.KernelReport]":
+    """Every kernel of one call on every target; none of a problem that the plugin does not accept.
+
+    Raises what the plugin raises.
+    """
     import torch
 
     from correctness.case import Case
@@ -62,27 +84,23 @@ def figures(plugin: str, op: str, sizes: str) -> Iterator[tuple[str, str, float]
 
     from . import static_report
 
-    try:
-        case = Case(load(plugin), find(op), dims(sizes), getattr(torch, DTYPE))
-        if case.refusal():
-            return
-        inputs, run = case.inputs(), case.plugin.run
-        assert run is not None
-        reports = static_report.report(lambda: run(**inputs), tuple(map(int, TARGETS)))
-    except Exception:  # whatever a plugin raises, it has no figure; its contract says why
-        return
-    for target in TARGETS:
-        kernels = [each for each in reports if each.target == int(target)]
-        if kernels and all(each.fits and each.code for each in kernels):
-            codes = [each.code for each in kernels if each.code]
-            values = (
-                max(code.registers for code in codes),
-                sum(code.spill_stores + code.spill_loads for code in codes),
-                max(each.shared for each in kernels),
-                sum(sum(code.matrix.values()) for code in codes),
-            )
-            for metric, value in zip(STATIC, values, strict=True):
-                yield target, metric, float(value)
+    case = Case(load(plugin), find(op), dims(sizes), getattr(torch, dtype))
+    if case.refusal():
+        return ()
+    inputs, run = case.inputs(), case.plugin.run
+    assert run is not None
+    return static_report.report(lambda: run(**inputs), tuple(map(int, TARGETS)))
+
+
+def needs(kernels: "Sequence[static_report.KernelReport]") -> tuple[float, ...]:
+    """The figures of ``STATIC`` of kernels that all compiled for one target."""
+    codes = [each.code for each in kernels if each.code]
+    return (
+        float(max(code.registers for code in codes)),
+        float(sum(code.spill_stores + code.spill_loads for code in codes)),
+        float(max(each.shared for each in kernels)),
+        float(sum(sum(code.matrix.values()) for code in codes)),
+    )
 
 
 def _compiles(plugin: str) -> bool:

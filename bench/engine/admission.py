@@ -9,16 +9,13 @@ import hashlib
 import json
 import os
 import platform
-import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..gate.reach import imported
 from ..hardware.machine import stack
 from ..lab.training import contestant
-
-IMPORTS = re.compile(r"^\s*(?:from|import)\s+(impl(?:\.\w+)*)(?:\s+import\s+\(?([^)#\n]*))?", re.M)
 
 
 @dataclass(frozen=True)
@@ -92,27 +89,12 @@ def _key(file: Path, plugin_id: str, device: str) -> str:
 
     exam = sorted(Path(correctness.__path__[0]).rglob("*.py"))
     exam = [each for each in exam if not each.name.startswith("test_")]
-    code = sorted({*_imported(file, Path(impl.__path__[0]).parent), *exam})
+    code = sorted({*imported([file], Path(impl.__path__[0]).parent), *exam})
     digest = hashlib.sha256(repr((plugin_id, device, _hardware(device), stack())).encode())
     digest.update(platform.python_version().encode())
     for each in code:
         digest.update(each.read_bytes())
     return digest.hexdigest()[:32]
-
-
-def _imported(file: Path, root: Path) -> Iterator[Path]:
-    """``file`` and every file below ``impl`` that it imports, directly or not."""
-    waiting, seen = [file], {file}
-    while waiting:
-        each = waiting.pop()
-        yield each
-        for module, names in IMPORTS.findall(each.read_text()):
-            below = [f"{module}.{name.strip()}" for name in names.split(",") if name.strip()]
-            for candidate in [module, *below]:
-                path = root.joinpath(*candidate.split(".")).with_suffix(".py")
-                if path.is_file() and path not in seen:
-                    seen.add(path)
-                    waiting.append(path)
 
 
 def _hardware(device: str) -> str:
