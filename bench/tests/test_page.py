@@ -1,7 +1,5 @@
 """The site: built by ``asv publish`` from results in miniature, and read back."""
 
-import base64
-import hashlib
 import json
 import os
 import re
@@ -14,7 +12,7 @@ import pytest
 from asv import util
 from asv.step_detect import detect_regressions
 
-from bench.verdict import directed, page, vendored
+from bench.verdict import directed, page
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = Path(__file__).parent / "miniature" / "results"
@@ -195,7 +193,6 @@ def test_the_page_of_this_asv_is_the_one_we_know() -> None:
     html = asv_page()
     changed = page.with_tab(html)
     assert changed.index('href="index.html"') < changed.index("nav-li-summarylist")
-    assert len(list(vendored.scripts(html))) == 10
 
 
 def test_another_page_of_asv_is_refused() -> None:
@@ -207,27 +204,3 @@ def asv_page() -> str:
     import asv
 
     return (Path(asv.__file__).parent / "www" / "index.html").read_text(encoding="utf-8")
-
-
-def page_with(script: bytes) -> str:
-    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
-    return f'<script src="https://example.org/a.js" integrity="sha256-{digest}"></script>'
-
-
-def test_a_script_is_fetched_once_and_taken_from_the_site(tmp_path: Path) -> None:
-    cache, html = tmp_path / "cache", page_with(b"good")
-    for fetch in (lambda url: b"good", None):
-        made, lacking = vendored.vendor(html, cache, tmp_path, fetch)
-        assert (made, lacking) == ('<script src="vendor/a.js"></script>', [])
-    assert (tmp_path / "vendor" / "a.js").read_bytes() == b"good"
-
-
-def test_a_script_with_another_checksum_is_not_used(tmp_path: Path) -> None:
-    made, lacking = vendored.vendor(page_with(b"good"), tmp_path, tmp_path, lambda url: b"evil")
-    assert lacking == ["a.js"] and not (tmp_path / "vendor").exists()
-    assert "vendor/" not in made
-
-
-def test_a_script_without_a_checksum_is_refused() -> None:
-    with pytest.raises(ValueError, match="want a checksum"):
-        list(vendored.scripts('<script src="https://example.org/a.js"></script>'))
