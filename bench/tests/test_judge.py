@@ -162,7 +162,7 @@ def test_broken_contract_beats_every_figure_and_names_itself() -> None:
     )
     judgement = verdict(*pair(0.4), broken)
     assert judgement.verdict is Verdict.DEBUG
-    assert judgement.rule == "contract-broken: theirs on a-cpu at c2"
+    assert judgement.rule == "contract-broken: theirs on a-cpu since c2"
     assert judgement.claims[0].evidence == ()
     mended = verdict(*pair(0.4), replace(broken, committed="2025-01-01"))
     assert mended.verdict is Verdict.PROCEED
@@ -208,6 +208,56 @@ def test_claim_that_stopped_holding_names_the_commit() -> None:
     assert verdict(*history).rule == "stopped-holding: half-the-time since bbbb"
     mended = [*history, *pair(0.4, commit="dddd", committed="2026-01-04")]
     assert verdict(*mended).verdict is Verdict.PROCEED
+
+
+def test_a_claim_that_broke_with_its_contract_names_the_first_commit_and_recovers() -> None:
+    broken = {"metric": "contract", "samples": (3.0,), "contract": "wrong"}
+    history = [
+        *pair(0.4, commit="aaaa", committed="2026-01-01"),
+        measured("ours", 1, commit="bbbb", committed="2026-01-02", **broken),
+        measured("ours", 1, commit="cccc", committed="2026-01-03", **broken),
+    ]
+    assert verdict(*history).rule == "contract-broken: ours on a-cpu since bbbb"
+    elsewhere = {"metric": "contract", "samples": (0.0,), "sizes": "B1-T64-N32"}
+    mended = measured("ours", 1, commit="dddd", committed="2026-01-04", **elsewhere)
+    assert verdict(*history, mended).verdict is Verdict.PROCEED
+
+
+def test_another_stack_is_not_the_fault_of_a_commit() -> None:
+    old, new = {"torch": "2.13.0"}, {"torch": "2.14.0"}
+    held = pair(0.4, commit="aaaa", committed="2026-01-01", stack=old)
+    lost = pair(0.7, commit="bbbb", committed="2026-01-02", stack=new)
+    found = verdict(*held, *lost)
+    assert found.verdict is Verdict.DEBUG
+    assert found.rule == "stopped-holding: half-the-time with torch 2.14.0, at bbbb"
+    earlier = pair(0.4, commit="0000", committed="2025-12-31", stack=new)
+    assert verdict(*earlier, *held, *lost).rule == "stopped-holding: half-the-time since bbbb"
+
+
+def test_a_problem_that_never_held_has_not_stopped() -> None:
+    held = pair(0.4, commit="aaaa", committed="2026-01-01")
+    fresh = pair(0.9, commit="bbbb", committed="2026-01-02", sizes="B8-T1024-N32")
+    assert verdict(*held, *fresh).rule == "success-refuted: half-the-time"
+
+
+def test_a_claim_stops_on_the_machine_it_held_on() -> None:
+    here = pair(0.4, commit="aaaa", committed="2026-01-01")
+    there = pair(0.7, commit="bbbb", committed="2026-01-02", machine="b-cpu")
+    assert verdict(*here, *there).rule == "success-refuted: half-the-time"
+    lost = pair(0.7, commit="cccc", committed="2026-01-03")
+    assert verdict(*here, *there, *lost).rule == "stopped-holding: half-the-time since cccc"
+
+
+def test_ancestry_orders_commits_of_one_second() -> None:
+    held = pair(0.4, commit="bbbb", position=1)
+    lost = pair(0.7, commit="aaaa", position=2)
+    assert verdict(*held, *lost).rule == "stopped-holding: half-the-time since aaaa"
+    assert verdict(*lost, *[replace(one, position=3) for one in held]).verdict is Verdict.PROCEED
+
+
+def test_figures_of_two_stacks_are_never_compared() -> None:
+    ours, theirs = pair(0.4)
+    assert weigh(claim(), [ours, replace(theirs, stack={"torch": "9"})]).state is State.UNTESTED
 
 
 def test_proposal_without_claims_is_untested_and_says_so() -> None:

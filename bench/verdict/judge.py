@@ -8,6 +8,10 @@ contract fails has none, and the newest commit at which a case was measured spea
                inconclusive
     machine    one refuted case refutes, only a clean sweep confirms
     claim      broken anywhere, else refuted anywhere, else confirmed anywhere, else inconclusive
+
+A case that was confirmed and is refuted now has stopped holding, at the first commit that refuted it
+for good. A commit is named only where nothing but the commit differs: a claim that held with another
+software stack, or at another budget of the task, stopped holding with what it is measured with now.
 """
 
 import math
@@ -20,6 +24,7 @@ from typing import Any
 from ..engine import metrics, noise
 from ..engine.record import Measurement
 from .claims import Case, Claim, axes_of
+from .history.points import fails
 
 
 class State(StrEnum):
@@ -56,6 +61,15 @@ class Evidence:
     low: float
     high: float
     state: State
+    position: int = 0
+    """Of the commit in the history that the measurements were read with."""
+    software: str = ""
+    settings: str = ""
+
+    @property
+    def moment(self) -> tuple[int, str, str]:
+        """The commit's place in the order of history, as a measurement has it."""
+        return self.position, self.committed, self.commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +81,9 @@ class Judged:
     evidence: tuple[Evidence, ...]
     """The newest of every case, the one that decides first."""
     broken: str | None = None
-    """Plugin, machine and commit of the contract that fails."""
+    """Plugin and machine of the contract that fails, and the commit since which it does."""
     stopped: str | None = None
-    """The commit at which the claim stopped holding on some machine."""
+    """``since`` the commit at which the claim stopped holding on some machine, or ``with`` what."""
 
     def facts(self) -> dict[str, Any]:
         """The claim as one row of ``madbench judge --json``; ends without bound are null."""
@@ -118,7 +132,7 @@ RULES = {
     "no-claims": "no claims file stands in suites/claims",
     "contract-broken": "a contestant of a success or kill claim fails its contract",
     "control-misbehaves": "a model known to be good failed, or one known to be bad passed",
-    "stopped-holding": "a claim that held at an earlier commit is refuted at a later one",
+    "stopped-holding": "a claim that held at an earlier commit, or with another stack, is refuted",
     "kill-confirmed": "a kill claim is confirmed",
     "success-refuted": "a success claim is refuted",
     "success-confirmed": "every success claim is confirmed and no kill claim is",
@@ -126,6 +140,9 @@ RULES = {
     "part-unmeasured": "some success claims are not measured, none is refuted",
     "interval-straddles": "an interval lies on both sides of a bound",
 }
+
+CASE = ("sizes", "dtype", "software", "settings")
+"""What is compared with each other on one machine at one commit."""
 
 Controls = Mapping[str, Mapping[str, str]]
 """Task to control to ``ok`` or what it did wrong."""
@@ -166,9 +183,10 @@ def judge(case: Case, measurements: Iterable[Measurement], *, controls: Controls
 def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Judged:
     """The state of one claim and the evidence for it."""
     covered = [one for one in measurements if _speaks(claim, one)]
+    contracts = [one for one in measurements if _speaks_of_contract(claim, one)]
     cases = _cases(claim, [one for one in covered if one.metric == claim.metric])
-    machines = {one.machine for one in covered}
-    per_machine = {name: _on_machine(name, cases, covered) for name in sorted(machines)}
+    machines = {one.machine for one in [*covered, *contracts]}
+    per_machine = {name: _on_machine(name, cases, contracts) for name in sorted(machines)}
     states = [state for state, _, _, _ in per_machine.values()]
     order = (State.BROKEN, State.REFUTED, State.CONFIRMED, State.INCONCLUSIVE)
     state = next((each for each in order if each in states), State.UNTESTED)
@@ -179,21 +197,26 @@ def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Judged:
         state=state,
         evidence=tuple(decisive),
         broken=next((broken for _, _, broken, _ in per_machine.values() if broken), None),
-        stopped=next((commit for _, _, _, commit in per_machine.values() if commit), None),
+        stopped=next((stopped for _, _, _, stopped in per_machine.values() if stopped), None),
     )
 
 
 def _speaks(claim: Claim, one: Measurement) -> bool:
     """Whether the measurement is of a contestant, within the scope, and come by as the metric is."""
+    return (
+        one.plugin in (claim.plugin, claim.against)
+        and claim.covers(machine=(one.kind, one.machine), dtype=one.dtype, sizes=one.sizes)
+        and one.modelled == metrics.METRICS[one.metric].modelled
+    )
+
+
+def _speaks_of_contract(claim: Claim, one: Measurement) -> bool:
+    """Whether it tells of a contestant's contract on such a machine, on whatever problem."""
     if one.plugin not in (claim.plugin, claim.against):
         return False
-    if not claim.covers(machine=(one.kind, one.machine), dtype=one.dtype, sizes=one.sizes):
-        return _fails(one) and claim.covers_machine((one.kind, one.machine))
-    return one.modelled == metrics.METRICS[one.metric].modelled
-
-
-def _fails(one: Measurement) -> bool:
-    return one.contract == "wrong" or (one.metric == "contract" and any(one.samples))
+    if not claim.covers_machine((one.kind, one.machine)):
+        return False
+    return fails(one) or one.metric == "contract" or _speaks(claim, one)
 
 
 def _has_figures(one: Measurement) -> bool:
@@ -206,7 +229,7 @@ def _cases(claim: Claim, measurements: Iterable[Measurement]) -> list[Evidence]:
     if claim.comparison == "slope":
         return _slopes(claim, usable)
     found = []
-    for _, problem in _grouped(usable, ("machine", "sizes", "dtype", "commit")):
+    for _, problem in _grouped(usable, ("machine", *CASE, "commit")):
         ours = [one for one in problem if one.plugin == claim.plugin]
         theirs = [one for one in problem if one.plugin == claim.against]
         if claim.against is None:
@@ -262,7 +285,9 @@ def _compared(claim: Claim, a: Measurement, b: Measurement) -> tuple[float, floa
 def _slopes(claim: Claim, measurements: Iterable[Measurement]) -> list[Evidence]:
     """Growth over one axis where the other sizes stay: d log(metric) / d log(axis)."""
     found = []
-    for _, one_commit in _grouped(measurements, ("machine", "dtype", "commit")):
+    for _, one_commit in _grouped(
+        measurements, ("machine", "dtype", "software", "settings", "commit")
+    ):
         lines: dict[str, dict[int, Measurement]] = {}
         for one in (one for one in one_commit if one.plugin == claim.plugin):
             axes = axes_of(one.sizes)
@@ -310,6 +335,9 @@ def _evidence(
         low=low,
         high=high,
         state=_state(low, high, claim.bounds),
+        position=one.position,
+        software=one.software,
+        settings=one.settings,
     )
 
 
@@ -322,13 +350,12 @@ def _state(low: float, high: float, bounds: Mapping[str, float]) -> State:
 
 
 def _on_machine(
-    machine: str, cases: Iterable[Evidence], covered: Iterable[Measurement]
+    machine: str, cases: Iterable[Evidence], contracts: Iterable[Measurement]
 ) -> tuple[State, list[Evidence], str | None, str | None]:
-    """State, the newest evidence, what is broken, and the commit at which the claim stopped."""
+    """State, the newest evidence, what is broken, and since when the claim has stopped."""
     here = [one for one in cases if one.machine == machine]
-    measured = [one for one in covered if one.machine == machine]
     newest = _newest(here)
-    broken = _broken(measured)
+    broken = _broken([one for one in contracts if one.machine == machine])
     if broken:
         return State.BROKEN, [], broken, _stopped(here)
     return _sweep(newest), newest, None, _stopped(here)
@@ -344,7 +371,7 @@ def _newest(cases: Iterable[Evidence]) -> list[Evidence]:
 
 
 def _last_commit(history: Iterable[Evidence | Measurement]) -> str:
-    return max((one.committed, one.commit) for one in history)[1]
+    return max(one.moment for one in history)[-1]
 
 
 def _sweep(cases: Sequence[Evidence]) -> State:
@@ -356,27 +383,41 @@ def _sweep(cases: Sequence[Evidence]) -> State:
     return State.CONFIRMED if states == {State.CONFIRMED} else State.INCONCLUSIVE
 
 
-def _broken(measured: Iterable[Measurement]) -> str | None:
-    """The contestant whose contract failed at the newest commit at which it was looked at."""
-    for (plugin,), history in _grouped(measured, ("plugin",)):
-        last = _last_commit(history)
-        wrong = [one for one in history if one.commit == last and _fails(one)]
-        if wrong:
-            return f"{plugin} on {wrong[0].machine} at {wrong[0].commit[:8]}"
+def _broken(contracts: Iterable[Measurement]) -> str | None:
+    """The contestant whose contract failed when it was last looked at, and the commit since which."""
+    for (plugin,), history in _grouped(contracts, ("plugin",)):
+        commits = sorted({one.moment for one in history})
+        wrong = {one.moment for one in history if fails(one)}
+        whole = [i for i, moment in enumerate(commits) if moment not in wrong]
+        first = whole[-1] + 1 if whole else 0
+        if first < len(commits):
+            return f"{plugin} on {history[0].machine} since {commits[first][-1][:8]}"
     return None
 
 
 def _stopped(cases: Sequence[Evidence]) -> str | None:
-    """The first commit at which the claim, once confirmed on this machine, was refuted for good."""
-    commits = sorted({(one.committed, one.commit) for one in cases})
-    states = [
-        _sweep(_newest(one for one in cases if (one.committed, one.commit) <= commit))
-        for commit in commits
-    ]
-    if State.CONFIRMED not in states or states[-1] is not State.REFUTED:
-        return None
-    held = max(i for i, state in enumerate(states) if state is State.CONFIRMED)
-    return commits[states.index(State.REFUTED, held)][1]
+    """What stopped the first case that was once confirmed and is refuted for good."""
+    found = []
+    for _, history in _grouped(cases, ("sizes", "dtype")):
+        last = max(one.moment for one in history)
+        held = any(one.state is State.CONFIRMED for one in history if one.moment < last)
+        for _, line in _grouped(history, ("software", "settings")):
+            refuted = [one for one in line if one.moment == last and one.state is State.REFUTED]
+            if held and refuted:
+                found.append(_lost(line))
+    return min(found)[1] if found else None
+
+
+def _lost(line: Sequence[Evidence]) -> tuple[tuple[int, str, str], str]:
+    """When a case was refuted for good, and with what: a commit only where it held before, all else alike."""
+    moments = sorted({one.moment for one in line})
+    states = [_sweep([one for one in line if one.moment == moment]) for moment in moments]
+    held = [i for i, state in enumerate(states) if state is State.CONFIRMED]
+    lost = moments[states.index(State.REFUTED, held[-1] if held else 0)]
+    if held:
+        return lost, f"since {lost[-1]}"
+    what = f"settings {line[0].settings}" if line[0].settings else line[0].software
+    return lost, f"with {what}, at {lost[-1]}"
 
 
 def _verdict(judged: Sequence[Judged], misbehaving: str | None) -> tuple[Verdict, str]:
@@ -391,7 +432,7 @@ def _verdict(judged: Sequence[Judged], misbehaving: str | None) -> tuple[Verdict
     if misbehaving:
         return Verdict.DEBUG, f"control-misbehaves: {misbehaving}"
     if stopped := next((one for one in success if one.stopped), None):
-        return Verdict.DEBUG, f"stopped-holding: {stopped.claim.id} since {stopped.stopped}"
+        return Verdict.DEBUG, f"stopped-holding: {stopped.claim.id} {stopped.stopped}"
     if one := first(kill, State.CONFIRMED):
         return Verdict.ABANDON, f"kill-confirmed: {one.claim.id}"
     if one := first(success, State.REFUTED):
