@@ -7,7 +7,7 @@ imports keep it so: one ruler for all of history.
 import functools
 
 from .engine import record, runner, suite, trackers
-from .engine.metrics import KERNEL
+from .engine.metrics import KERNEL, RIVALS
 
 TIMEOUT_S = 1800.0
 
@@ -21,11 +21,11 @@ for _suite in map(suite.load, suite.chosen()):
             _name,
             functools.partial(runner.cache, _contest),
             axes={
-                "plugin": _contest.plugins,
+                "plugin": _contest.everyone,
                 "sizes": _contest.all_sizes,
                 "dtype": _contest.dtypes,
             },
             version=_contest.version,
-            metrics=KERNEL,
+            metrics=(*KERNEL, *RIVALS),
             timeout_s=TIMEOUT_S,
         )

@@ -14,7 +14,7 @@ from ..lab.training import contestant
 from . import clock, figures
 from .admission import admission, laws
 from .layer import Layer
-from .metrics import METRICS
+from .metrics import METRICS, RIVALS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,8 @@ class Problem:
     seconds: float | None = None
     layers: bool = False
     """Whether the contestants are mixers, with their knobs."""
+    rivals: Mapping[str, tuple[str, Mapping[str, int]]] = field(default_factory=dict)
+    """Plugins of other ops that are timed in the same rounds, to their op and its sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,23 @@ def hold(problem: Problem, say: Say) -> Results:
             contestants[plugin] = case
     for case in contestants.values():
         _take(case, problem, results, say)
+    if contestants:
+        contestants |= _rivals(problem, results, say)
     _time(contestants, problem, results, say)
     return results
+
+
+def _rivals(problem: Problem, results: Results, say: Say) -> "dict[str, Case | Layer]":
+    """The rivals that may be timed; of the others, why not."""
+    found: dict[str, Case | Layer] = {}
+    for plugin, (op, sizes) in problem.rivals.items():
+        theirs, own = Results(), replace(problem, op=op, sizes=sizes, metrics=())
+        case = _admit(own, plugin, theirs, say)
+        if case is not None and _answers(case, own, Truth(), theirs, say):
+            found[plugin] = case
+        for each in theirs.outcomes:
+            results.missing(plugin, each.outcome, each.reason, RIVALS[0], again=each.again)
+    return found
 
 
 def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Case | Layer | None":
@@ -123,14 +140,15 @@ def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Cas
     if not found.admitted:
         results.missing(plugin_id, found.outcome, found.reason)
         return None
-    case = _case(problem, plugin_id)
+    case = case_of(problem, plugin_id)
     if reason := case.refusal():
         results.missing(plugin_id, "unsupported", reason)
         return None
     return case
 
 
-def _case(problem: Problem, plugin_id: str) -> "Case | Layer":
+def case_of(problem: Problem, plugin_id: str) -> "Case | Layer":
+    """A contestant on the problem, imported but not admitted."""
     import torch
 
     from correctness.case import Case
@@ -251,20 +269,30 @@ def _time(
     for call, metrics in figures.CLOCKED.items():
         wanted = [name for name in metrics if name in problem.metrics]
         calls: dict[str, Callable[[], object]] = {}
-        for plugin, case in contestants.items() if wanted else ():
+        told = {plugin: _told(plugin, wanted, problem) for plugin in contestants}
+        for plugin, case in contestants.items():
+            if not told[plugin]:
+                continue
             made = call(case)
             if isinstance(made, str):
-                results.missing(plugin, "not run", made, wanted[0])
+                results.missing(plugin, "not run", made, told[plugin][0])
             else:
                 calls[plugin] = made
         if calls:
             say("", call.__name__)
-            _clock(calls, wanted, problem, results)
+            _clock(calls, told, problem, results)
+
+
+def _told(plugin: str, wanted: Sequence[str], problem: Problem) -> Sequence[str]:
+    """The metrics that the time of a call becomes: a rival's is no figure of this op."""
+    if plugin not in problem.rivals:
+        return wanted
+    return RIVALS if "time" in wanted else ()
 
 
 def _clock(
     calls: Mapping[str, Callable[[], object]],
-    wanted: Sequence[str],
+    told: Mapping[str, Sequence[str]],
     problem: Problem,
     results: Results,
 ) -> None:
@@ -277,9 +305,9 @@ def _clock(
             reason = (
                 f"the machine was busy in all {timing.dropped} rounds (watched: {timing.watch})"
             )
-            results.missing(plugin, "not run", reason, wanted[0], again=True)
+            results.missing(plugin, "not run", reason, told[plugin][0], again=True)
             continue
-        for metric in wanted:
+        for metric in told[plugin]:
             results.figures.append(_timed(plugin, metric, timing, tokens))
 
 
@@ -287,6 +315,7 @@ def _timed(plugin: str, metric: str, timing: clock.Timing, tokens: int) -> Figur
     """Seconds of a call turned into the metric; a rate swaps the ends of the interval."""
     change = {
         "time": lambda s: s * 1e6,
+        "rival_time": lambda s: s * 1e6,
         "train_time": lambda s: s * 1e6,
         "us_per_token": lambda s: s * 1e6 / tokens,
         "tokens_per_s": lambda s: tokens / s if s else float("inf"),

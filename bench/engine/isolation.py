@@ -21,6 +21,7 @@ from typing import IO, Any
 from ..lab.workers import OutOfTime
 from .checkout import Commit
 from .contest import Problem, Results
+from .metrics import RIVALS
 
 LIMIT_S = 300.0
 """Seconds a contestant may take for one stage: the slowest is the contract in the interpreter."""
@@ -58,9 +59,10 @@ def hold_apart(
             found.outcomes += lost.outcomes
             return found
         for each in [plugin] if plugin else problem.plugins:
-            lost.missing(each, "not run", reason)
+            lost.missing(each, "not run", reason, RIVALS[0] if each in problem.rivals else "")
         rest = tuple(each for each in problem.plugins if each != plugin) if plugin else ()
-        problem = replace(problem, plugins=rest)
+        rivals = {name: at for name, at in problem.rivals.items() if name != plugin}
+        problem = replace(problem, plugins=rest, rivals=rivals)
     return lost
 
 

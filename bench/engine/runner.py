@@ -11,7 +11,7 @@ import functools
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +107,13 @@ def problems(contest: suite.Contest, device: str) -> Iterator[Problem]:
                 device=device,
                 metrics=tuple(metrics),
                 rounds=ROUNDS,
+                rivals=_rivals(contest, sizes) if timed else {},
             )
+
+
+def _rivals(contest: suite.Contest, sizes: str) -> Mapping[str, tuple[str, Mapping[str, int]]]:
+    found = {each.plugin: (each.op, each.sizes(dims(sizes))) for each in contest.rivals}
+    return {name: (op, theirs) for name, (op, theirs) in found.items() if theirs}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from . import checkout
 from .admission import write_atomically
 from .checkout import CODE, TREE, Commit
 from .contest import Problem, Results
-from .metrics import KERNEL, METRICS
+from .metrics import KERNEL, METRICS, RIVALS
 from .record import KERNELS, CorruptResults, Measurement, class_name, read
 from .suite import Contest
 
@@ -124,13 +124,15 @@ class Place:
 
     def add(self, suite: str, contest: Contest, problem: Problem, results: Results) -> None:
         """Write a contest's figures, and the reasons for those that are missing."""
-        axes = (contest.plugins, contest.all_sizes, contest.dtypes)
+        axes = (contest.everyone, contest.all_sizes, contest.dtypes)
         place = sizes_name(problem.sizes), problem.dtype
-        found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {m: {} for m in KERNEL}
+        found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {
+            m: {} for m in (*KERNEL, *RIVALS)
+        }
         for figure in results.figures:
             found[figure.metric][figure.plugin, *place] = figure.samples
         subject = f"{KERNELS}.{class_name(suite, contest.op)}"
-        now = {(plugin, *place) for plugin in contest.plugins}
+        now = {(plugin, *place) for plugin in contest.everyone}
         self.write(
             problem.device, subject, (contest.version, axes), found, now, round_name(results)
         )

@@ -17,9 +17,10 @@ from typing import Any
 from impl.registry import Plugin, lookup, read
 
 from ..lab.training import contestant
-from . import layer
+from . import layer, rivals
 from .checkout import TREE
 from .record import dims
+from .rivals import Baseline
 
 KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline"}
 LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers"}
@@ -40,6 +41,13 @@ class Contest:
     """The plugin that the others are shown against; it decides nothing."""
     layers: bool = False
     """Whether the contestants are mixers, with their knobs."""
+    rivals: tuple[Baseline, ...] = ()
+    """Timed in the same rounds at the sizes that have a place for them."""
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """Contestants, then rivals."""
+        return (*self.plugins, *(rival.plugin for rival in self.rivals))
 
     @property
     def all_sizes(self) -> tuple[str, ...]:
@@ -139,6 +147,7 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
         modelled_sizes=modelled,
         dtypes=tuple(table["dtypes"]),
         baseline=table["baseline"],
+        rivals=rivals.of(ids, map(dims, sizes)),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..engine import rivals
 from ..engine.checkout import TREE
 from ..engine.metrics import KERNEL, METRICS, STATIC
 from ..lab.tryout import TRACKED
@@ -38,27 +39,6 @@ class Allowance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """A rival, and the problem that it computes at the sizes of another op's."""
-
-    name: str
-    plugin: str
-    op: str
-    axes: tuple[Mapping[str, str | int], ...]
-
-    def sizes(self, problem: Mapping[str, int]) -> Mapping[str, int] | None:
-        """The rival's sizes at those of ``problem``; None where the problem has no such axes."""
-        for table in self.axes:
-            wanted = {axis for axis in table.values() if isinstance(axis, str)}
-            if wanted <= set(problem):
-                return {
-                    name: problem[axis] if isinstance(axis, str) else axis
-                    for name, axis in table.items()
-                }
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Settings:
     """``suites/gate.toml``."""
 
@@ -68,7 +48,7 @@ class Settings:
     rounds: int
     budget_s: float
     allowances: Mapping[str, Allowance]
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[rivals.Baseline, ...]
 
 
 @functools.cache
@@ -93,7 +73,7 @@ def settings(file: Path = FILE) -> Settings:
             name: _allowance(f"{where} allowances.{name}", name, table)
             for name, table in data["allowances"].items()
         },
-        baselines=tuple(_baseline(f"{where} [[baselines]]", each) for each in data["baselines"]),
+        baselines=rivals.read(data["baselines"]),
     )
 
 
@@ -105,11 +85,6 @@ def _allowance(where: str, metric: str, table: Mapping[str, Any]) -> Allowance:
     if not 0 <= table.get("by", 0.0) < float("inf"):
         raise ValueError(f"{where}: by = {table['by']}, want a number of at least 0")
     return Allowance(metric=metric, **table)
-
-
-def _baseline(where: str, table: Mapping[str, Any]) -> Baseline:
-    _keys(where, table, {"name", "plugin", "op", "axes"})
-    return Baseline(**{**table, "axes": tuple(table["axes"])})
 
 
 def _keys(where: str, table: Mapping[str, Any], wanted: "Sequence[str] | set[str]") -> None:

@@ -46,7 +46,7 @@ def test_every_op_has_a_class_with_every_metric(monkeypatch: pytest.MonkeyPatch)
     for name in ("smoke", "core"):
         for contest in suite.load(name).contests:
             held = classes[record.class_name(name, contest.op)]
-            assert held.params == (contest.plugins, contest.all_sizes, contest.dtypes)
+            assert held.params == (contest.everyone, contest.all_sizes, contest.dtypes)
             assert {f"track_{metric}" for metric in KERNEL} <= set(vars(held))
 
 
