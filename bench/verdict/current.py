@@ -9,18 +9,34 @@ from suites import catalogue
 from ..engine import record, store, suite
 from ..lab import tryout
 from . import claims, judge, missing
+from .history import turns
+from .history.ancestry import ancestry
 
 
-def measurements(results: Path | None = None) -> list[record.Measurement]:
-    """Everything below ``results``, or all that is stored, figures of uncommitted code included."""
-    folders = [results] if results else store.folders()
-    return [one for folder in folders for one in record.read_all(folder)]
+def measurements(
+    results: Path | None = None, history: record.History | None = None
+) -> list[record.Measurement]:
+    """Everything below ``results``, in the order of ``history`` where that is given.
+
+    By default all that is stored, figures of uncommitted code included, in the order of this
+    repository. A folder named by hand is taken at its word: it may be of another repository.
+    """
+    here = registry.index()
+    if results:
+        return record.read_all(results, history, here)
+    history = ancestry(store.TREE)
+    return [one for folder in store.folders() for one in record.read_all(folder, history, here)]
 
 
-def judgements(results: Path | None = None) -> dict[str, judge.Judgement]:
-    """The judgement on every proposal, with the suite that would settle each open claim."""
+def judgements(
+    results: Path | None = None, *, known: list[record.Measurement] | None = None
+) -> dict[str, judge.Judgement]:
+    """The judgement on every proposal, with the suite that would settle each open claim.
+
+    ``known`` is what ``measurements`` has read, where that is at hand.
+    """
     cases = claims.load_all(plugins=registry.index())
-    known = measurements(results)
+    known = measurements(results) if known is None else known
     judged = judge.judge_all(
         cases,
         known,
@@ -34,6 +50,12 @@ def judgements(results: Path | None = None) -> dict[str, judge.Judgement]:
         else one
         for number, one in judged.items()
     }
+
+
+def turned(known: list[record.Measurement]) -> dict[str, list[turns.Turn]]:
+    """The turns of the verdict on every proposal with claims."""
+    cases = claims.load_all(plugins=registry.index())
+    return turns.turns(cases, known, controls=controls)
 
 
 def controls(known: list[record.Measurement]) -> dict[str, dict[str, str]]:
