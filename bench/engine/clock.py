@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..hardware import nvml
 from .noise import median, median_interval
@@ -45,6 +45,7 @@ CLOCK = 0.75
 RETRIES = 3
 
 Call = Callable[[], object]
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def rounds(
     if not calls:
         return {}
     began = time.monotonic()
-    race = _Race(_stopwatch(device), calls, limit_s)
+    race = _Race(stopwatch(device), calls, limit_s)
     kept: list[dict[str, float]] = []
     with _without_collector():
         for attempt in range(2 * rounds):
@@ -122,7 +123,7 @@ def rounds(
     return {name: race.timing(name, [each[name] for each in kept]) for name in calls}
 
 
-def order(names: Sequence[str], attempt: int) -> list[str]:
+def order(names: Sequence[Name], attempt: int) -> list[Name]:
     """``names`` rotated by ``attempt``, backwards every other turn: AB BA BA AB, ABC BCA CAB CBA."""
     turns, shift = divmod(attempt, len(names))
     rotated = [*names[shift:], *names[:shift]]
@@ -184,7 +185,8 @@ class _Race:
         return self._watch.number(call)
 
 
-def _stopwatch(device: str) -> Stopwatch:
+def stopwatch(device: str) -> Stopwatch:
+    """The way to take samples on ``device``. ValueError for one that has none."""
     if device == "cpu":
         return CpuStopwatch()
     if device.partition(":")[0] == "cuda":

@@ -69,8 +69,9 @@ def each_apart(
 class Worker:
     """One process, started when it is first called and again after it died, never after ``kill``."""
 
-    def __init__(self, at: Commit | None = None) -> None:
+    def __init__(self, at: Commit | None = None, *, limit_s: float = LIMIT_S) -> None:
         self._environment = at.environment if at else os.environ
+        self._limit_s = limit_s
         self.process: subprocess.Popen[bytes] | None = None
         self._killed = False
         self._starting = threading.Lock()
@@ -81,7 +82,7 @@ class Worker:
         if process is None:
             return RuntimeError("the run is over")
         assert process.stdin is not None and process.stdout is not None
-        limit = threading.Timer(LIMIT_S, process.kill)
+        limit = threading.Timer(self._limit_s, process.kill)
         limit.start()
         try:
             pickle.dump((function, argument), process.stdin)
@@ -89,7 +90,9 @@ class Worker:
             return pickle.load(process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
             code = process.wait()
-            return RuntimeError(f"the process ended with status {code} (limit {LIMIT_S:.0f} s)")
+            return RuntimeError(
+                f"the process ended with status {code} (limit {self._limit_s:.0f} s)"
+            )
         finally:
             limit.cancel()
 
