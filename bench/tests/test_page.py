@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from asv import util
-from asv.step_detect import detect_regressions
 
-from bench.verdict import directed, page
+from bench.verdict import page
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = Path(__file__).parent / "miniature" / "results"
@@ -137,27 +136,6 @@ def test_only_a_loss_is_a_regression(site: Path) -> None:
     assert "'mixers.cosformer'" in loss[0]
     latest, best = loss[4:6]
     assert latest < best
-
-
-def regressions(steps: directed.Steps) -> Any:
-    # asv's annotation of the threshold is narrower than what it takes
-    threshold: Any = 0.03
-    return detect_regressions(directed.falls(steps, threshold), threshold)
-
-
-def test_a_fall_found_upside_down_is_the_right_way_up_again() -> None:
-    steps = [(0, 3, 0.9, 0.9, 0.001), (3, 6, 0.5, 0.5, 0.001)]
-    latest, best, jumps = regressions(steps)
-    row = directed.upright(["name", "path", {}, 0, latest, best, jumps])
-    assert row[4:] == [0.5, 0.9, [(2, 3, 0.9, 0.5)]]
-    assert regressions(steps[::-1])[2] is None
-    small = [(0, 3, 0.9, 0.9, 0.001), (3, 6, 0.89, 0.89, 0.001)]
-    assert regressions(small)[2] is None
-
-
-def test_a_derived_metric_gates_nothing() -> None:
-    assert directed.gates("kernels.SmokeSsd.track_us_per_token")
-    assert not directed.gates("kernels.SmokeSsd.track_tokens_per_s")
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
