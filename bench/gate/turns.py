@@ -40,6 +40,7 @@ ENTRY_S = 1.0
 """Seconds that an entry is timed in a round, more where ``PAIRS[0]`` of them last longer."""
 PAIRS = (8, 40)
 """Fewest and most pairs of turns; multiples of 4, so that each side comes first as often."""
+BUSY = "the machine was busy in nearly every sample"
 METRICS = {metrics[0]: call for call, metrics in figures.CLOCKED.items()}
 """What can be timed: a forward pass as ``time``, a training step as ``train_time``."""
 
@@ -235,7 +236,7 @@ def pairs(turn_s: float) -> int:
 def _conclude(taken: Mapping[str, Sequence[float]], found: _Found) -> None:
     base, head = (taken[side] for side in SIDES)
     if len(base) < PAIRS[0] / 2:
-        why = Lost(reason="the machine was busy in nearly every sample", failed=False)
+        why = Lost(reason=BUSY, failed=False)
         found.lost = dict.fromkeys(SIDES, why)
         return
     ratios = [math.log(b) - math.log(a) for a, b in zip(base, head, strict=True)]
