@@ -82,19 +82,27 @@ def trace(case: "Case | Layer", metrics: Sequence[str]) -> Found:
     from ..trace import traffic
 
     counted = traffic.trace(bare(replace(case, device="cpu")))
-    if isinstance(case, Layer):
-        compulsory = case.compulsory_bytes()
-    else:
-        compulsory = case.op.compulsory_bytes(case.dims, case.dtype)
     found = {
         "traffic": counted.traffic,
-        "traffic_ratio": counted.traffic / compulsory,
+        "traffic_ratio": counted.traffic / compulsory_bytes(case),
         "launches": counted.launches,
         "gemms": counted.gemms,
         "flops": counted.flops,
         "live_bytes": counted.peak_bytes,
     }
     return {name: float(found[name]) for name in metrics}
+
+
+def definition(case: "Case | Layer", metrics: Sequence[str]) -> Found:
+    """What any implementation has to move at these sizes."""
+    return {"compulsory": float(compulsory_bytes(case))}
+
+
+def compulsory_bytes(case: "Case | Layer") -> int:
+    """Of every input read once and every output written once; of a layer its weights too."""
+    if isinstance(case, Layer):
+        return case.compulsory_bytes()
+    return case.op.compulsory_bytes(case.dims, case.dtype)
 
 
 def allocator(case: "Case | Layer", metrics: Sequence[str]) -> Found:
@@ -115,4 +123,5 @@ def allocator(case: "Case | Layer", metrics: Sequence[str]) -> Found:
 SOURCES: Mapping[Way, Callable[["Case | Layer", Sequence[str]], Found]] = {
     Way.TRACE: trace,
     Way.COUNTER: allocator,
+    Way.DEFINITION: definition,
 }

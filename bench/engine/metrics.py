@@ -17,6 +17,8 @@ class Way(StrEnum):
     """Modelled: read off the binary compiled for a card, which need not be here."""
     COMPARISON = "comparison"
     """Exact: the outputs held against the float64 reference."""
+    DEFINITION = "definition"
+    """Exact: follows from the op, its sizes and its dtype, whichever implementation is asked."""
     TRAINING = "training"
     """Samples of trained models, one a seed."""
 
@@ -43,7 +45,7 @@ class Metric:
     @property
     def exact(self) -> bool:
         """True when a repetition gives the same figure, so that one sample is its interval."""
-        return self.way in (Way.TRACE, Way.COMPILE, Way.COMPARISON)
+        return self.way in (Way.TRACE, Way.COMPILE, Way.COMPARISON, Way.DEFINITION)
 
 
 _ALL = (
@@ -76,6 +78,13 @@ _ALL = (
         unit="x",
         way=Way.TRACE,
         says="Traffic over every input read once and every output written once",
+    ),
+    Metric(
+        name="compulsory",
+        unit="bytes",
+        way=Way.DEFINITION,
+        says="Every input read once and every output written once",
+        gates=False,
     ),
     Metric(
         name="dram_traffic",
@@ -173,6 +182,7 @@ METRICS = {metric.name: metric for metric in _ALL}
 KERNEL = (
     "time", "train_time", "us_per_token", "tokens_per_s", "traffic", "traffic_ratio", "launches",
     "gemms", "flops", "live_bytes", "peak_memory", "error", "contract",
+    "compulsory",
 )  # fmt: skip
 """Metrics of an op's implementations, as ``bench/kernels.py`` tracks them."""
 STATIC = ("registers", "spills", "shared", "mma")

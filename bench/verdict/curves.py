@@ -1,15 +1,49 @@
-"""Learning curves as they were kept beside the figures of a machine and commit."""
+"""Learning curves as they were kept beside the figures of a machine and commit.
 
+A curve says how a mixer came to its score: accuracy at the trained length and loss, by training
+tokens, one run a seed. The score itself is ``accuracy``, at the scored length, which is mostly longer:
+a curve may end high and its score be low.
+"""
+
+import warnings
 from pathlib import Path
 from typing import Any
 
+from ..engine.record import CorruptResults, History, beside
+from ..engine.ruler import from_tree
+from .shown.paths import finite
+
 Row = dict[str, Any]
+NAMES = ("mixer", "seed", "rate", "tokens", "outcome")
 
 
-def curves(results: Path) -> list[Row]:
-    """Every run of every task: accuracies and losses by tokens, with the floor of the task.
+def curves(results: Path, history: History | None = None) -> list[Row]:
+    """Every run of every task, by machine, task, mixer, seed and commit, with the task's floor.
 
-    A line that is broken warns with CorruptResults and is skipped; a task that is no longer in the
-    tree has no floor.
+    A line that is no curve warns with CorruptResults and is skipped. A task that is no longer in the
+    tree has no floor. Losses of a diverged run that are no number are None.
     """
-    return []
+    floors = {name: task.floor for name, task in from_tree("suites.tasks").settings().items()}
+    found = []
+    for machine, commit, line in beside(results, "curves", history):
+        try:
+            row = _curve(line)
+        except (KeyError, TypeError, ValueError) as error:
+            said = f"{machine}/{commit}: a learning curve not read, {type(error).__name__}: {error}"
+            warnings.warn(said, CorruptResults, stacklevel=2)
+            continue
+        found.append(row | {"machine": machine, "commit": commit, "floor": floors.get(row["task"])})
+    order = ("machine", "task", "suite", "mixer", "seed", "commit")
+    return sorted(found, key=lambda row: tuple(row[name] for name in order))
+
+
+def _curve(line: Row) -> Row:
+    suite, task = line["group"]
+    row = {name: line[name] for name in NAMES} | {"suite": suite, "task": task}
+    for name, kind in (("mixer", str), ("outcome", str), ("seed", int), ("tokens", int)):
+        if not isinstance(row[name], kind):
+            raise TypeError(f"{name} {row[name]!r}, want {kind.__name__}")
+    row["accuracy"] = finite(line["accuracy"])
+    for name in ("accuracies", "losses"):
+        row[name] = [[int(tokens), finite(value)] for tokens, value in line[name]]
+    return row
