@@ -1,7 +1,8 @@
-"""madbench: list, show, check, measure, run, judge, doctor, export.
+"""madbench: list, show, check, measure, run, judge, gate, doctor, export.
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
-Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input, 130 after Ctrl-C.
+Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input, 130 after Ctrl-C. That of ``gate``
+is its answer: 0 keep, 1 regression, 2 could not tell.
 """
 
 import argparse
@@ -244,6 +245,28 @@ def _claims_of(judgement: Any) -> None:
         _table(judgement.missing, ["claim", "machine", "suite", "seconds", "reason"])
 
 
+def _gate(args: argparse.Namespace) -> int:
+    import shutil
+
+    from .engine import checkout
+    from .gate import command, report
+
+    base = checkout.find(args.base)
+    head = checkout.find(args.head) if args.head else checkout.here()
+    asked = command.Asked(
+        suite=args.suite, everything=args.all, clock=args.clock, budget_s=args.budget
+    )
+    found = command.gate(base, head, asked, lambda line: print(line, file=sys.stderr))
+    if args.json or args.format == "json":
+        _json(found.facts())
+    elif args.format == "markdown":
+        print(report.markdown(found))
+    else:
+        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(report.text(found, wide))
+    return int(found.answer)
+
+
 def _doctor(args: argparse.Namespace) -> int:
     from .hardware import machine
 
@@ -410,6 +433,18 @@ def _parser() -> argparse.ArgumentParser:
     one = add("judge", _judge, "verdicts from what was measured")
     one.add_argument("proposal", nargs="?", help="026 (default: all)")
     one.add_argument("--results", type=_folder, help="folder of results (default: results)")
+    one = add("gate", _gate, "what a change costs: exit 0 keep, 1 regression, 2 could not tell")
+    one.add_argument("base", help="a commit: hash, branch or tag")
+    one.add_argument("head", nargs="?", help="another (default: this checkout, edits included)")
+    one.add_argument("--all", action="store_true", help="every plugin, not only what it can touch")
+    one.add_argument("--suite", default="", help="default: smoke; with a GPU, core")
+    one.add_argument(
+        "--clock",
+        action=argparse.BooleanOptionalAction,
+        help="compare times too (default: where there is a GPU)",
+    )
+    one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="for the clock")
+    one.add_argument("--format", choices=("text", "markdown", "json"), default="text")
     add("doctor", _doctor, "what this machine has, and what each absence costs")
     one = add("export", _export, "all measurements as one table")
     one.add_argument(

@@ -64,6 +64,15 @@ def _side(
     return [(each, found[each]) for each in subjects]
 
 
+def identical(base: Compiled, head: Compiled) -> bool:
+    """Whether both sides launch the same machine code on every card, as often and as wide."""
+    if isinstance(base, str) or isinstance(head, str) or not base:
+        return False
+    return base.keys() == head.keys() and all(
+        base[name].identity == head[name].identity and not base[name].broken for name in base
+    )
+
+
 def targets(subject: Subject) -> Mapping[str, Target]:
     """Compile in this process; no target for a plugin that launches no kernel on the problem."""
     found: dict[int, list[compiled.static_report.KernelReport]] = {}

@@ -10,7 +10,7 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from impl.registry import Plugin, read
@@ -47,6 +47,7 @@ class Side:
         }
         return self._closure(starts) | beside
 
+    @functools.cached_property
     def exam(self) -> frozenset[str]:
         """The files that every plugin is examined by."""
         return self._closure(EXAM)
@@ -71,6 +72,17 @@ class Reach:
     notes: tuple[str, ...] = field(default=())
     """What else differs, and what that means for this gate."""
 
+    @property
+    def exam(self) -> frozenset[str]:
+        """Files that differ of those that every plugin is examined by."""
+        return (self.base.exam | self.head.exam) & set(self.changed)
+
+    def changes(self, plugin_id: str) -> bool:
+        """Whether code differs that decides what the plugin, or the reference of its op, does."""
+        sides = [side for side in (self.base, self.head) if plugin_id in side.plugins]
+        files = {each for side in sides for each in side.depends(plugin_id)}
+        return not files.isdisjoint(self.changed)
+
     def same_host(self, plugin_id: str) -> bool:
         """Whether nothing but jitted functions differs in what a plugin depends on."""
         files = self.base.depends(plugin_id) | self.head.depends(plugin_id)
@@ -91,23 +103,19 @@ def reach(base: Path, head: Path, *, everything: bool = False) -> Reach:
         if code(before.files.get(each)) != code(after.files.get(each))
     }
     common = [each for each in before.plugins if each in after.plugins]
-    exam = differing & (before.exam() | after.exam())
-    reached = [
-        each
-        for each in common
-        if everything
-        or exam
-        or differing & (before.depends(each) | after.depends(each))
-        or before.plugins[each].op != after.plugins[each].op
-    ]
-    return Reach(
+    found = Reach(
         base=before,
         head=after,
         changed=tuple(sorted(differing)),
-        plugins=tuple(reached),
+        plugins=(),
         new=tuple(each for each in after.plugins if each not in before.plugins),
         removed=tuple(each for each in before.plugins if each not in after.plugins),
-        notes=tuple(_notes(base, head, differing, exam)),
+    )
+    everything = everything or bool(found.exam)
+    return replace(
+        found,
+        plugins=tuple(each for each in common if everything or found.changes(each)),
+        notes=tuple(_notes(found)),
     )
 
 
@@ -125,9 +133,13 @@ def side(root: Path) -> Side:
         if path.startswith("impl/") and path.endswith(".py"):
             module = path.removeprefix("impl/").removesuffix(".py").replace("/", ".")
             try:
-                plugins |= {plugin.id: plugin for plugin in read(root / path, module)}
+                found = {plugin.id: plugin for plugin in read(root / path, module)}
             except ValueError as error:
                 unreadable[path] = str(error).removeprefix(f"{root}/")
+                continue
+            for twice in found.keys() & plugins.keys():
+                unreadable[path] = f"{twice} stands in {plugins[twice].file.name} too"
+            plugins |= found
     return Side(
         root=root, files=files, plugins=dict(sorted(plugins.items())), unreadable=unreadable
     )
@@ -245,17 +257,17 @@ def _is_test(file: Path) -> bool:
     return file.name.startswith("test_") or file.name == "conftest.py"
 
 
-def _notes(base: Path, head: Path, differing: set[str], exam: set[str]) -> Iterator[str]:
-    if exam:
+def _notes(found: Reach) -> Iterator[str]:
+    if found.exam:
         yield (
-            f"the exam differs ({', '.join(sorted(exam))}): "
+            f"the exam differs ({', '.join(sorted(found.exam))}): "
             "it reaches every plugin, and each side is held to its own"
         )
-    ops = sorted(each for each in differing - exam if each.startswith("correctness/ops/"))
+    ops = [each for each in found.changed if each.startswith("correctness/ops/")]
     if ops:
         yield f"references differ ({', '.join(ops)}): each side is held to its own"
     for package in RULER:
-        if _contents(base / package) != _contents(head / package):
+        if _contents(found.base.root / package) != _contents(found.head.root / package):
             yield f"{package}/ differs: both sides are measured with that of this checkout"
 
 
