@@ -49,6 +49,11 @@ CLOCKS_APART_MS = 24 * 3600 * 1000
 LONG = 128
 """From this length on asv puts a digest in the place of an environment's name in a file's."""
 
+WANTED = {
+    "version", "commit_hash", "date", "env_name", "params", "requirements", "result_columns", "results",
+}  # fmt: skip
+"""What each of asv's result files has."""
+
 History = Mapping[str, int]
 """Hash of a commit to its date in milliseconds since 1970, the oldest commit first."""
 
@@ -153,9 +158,22 @@ def read_all(
     file that has none of them is. ``aside`` are those that are no figure of a contestant, see
     ``metrics.Metric``, and no others.
     """
-    found: list[Measurement] = []
-    seen: dict[tuple[object, ...], Path] = {}
     positions = {commit: i for i, commit in enumerate(history or (), 1)}
+    return [
+        replace(one, position=positions.get(one.commit, 0))
+        for _, fresh in used(results, history, plugins)
+        for one in fresh
+        if METRICS[one.metric].aside == aside
+    ]
+
+
+def used(
+    results: Path | str,
+    history: History | None = None,
+    plugins: Collection[str] | None = None,
+) -> Iterator[tuple[Path, list[Measurement]]]:
+    """The files that count, with what is in them; each of the others is named in one warning."""
+    seen: dict[tuple[object, ...], Path] = {}
     for file in sorted(Path(results).glob("*/*.json")):
         if file.name == "machine.json":
             continue
@@ -173,10 +191,7 @@ def read_all(
         if unknown := _unknown_metrics(data):
             _warn(file, f"passed over, no metric of ours: {', '.join(unknown)}", DoubtfulResults)
         seen |= {_taken(one): file for one in fresh}
-        position = positions.get(data["commit_hash"], 0)
-        wanted = (one for one in fresh if METRICS[one.metric].aside == aside)
-        found += [replace(one, position=position) for one in wanted]
-    return found
+        yield file, fresh
 
 
 def read(file: Path) -> list[Measurement]:
@@ -232,6 +247,10 @@ def _warn(file: Path, what: str, kind: type[Warning]) -> None:
 
 def _loaded(file: Path) -> Mapping[str, Any]:
     data = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError("no JSON object")
+    if missing := WANTED - data.keys():
+        raise ValueError(f"no {', '.join(sorted(missing))} in it")
     if data["version"] != 2:
         raise ValueError(f"version {data['version']} of asv's format, want 2")
     if not re.fullmatch("[0-9a-f]{40}", data["commit_hash"]):
@@ -366,7 +385,7 @@ def _measurement(
     # what was compiled is about a card that need not be here
     kind = f"sm_{parameters[3]}" if len(parameters) > 3 else params.get("kind", "cpu")
     samples = tuple(cell.get("samples") or (cell["result"],))
-    if not all(type(sample) in (int, float) for sample in samples):
+    if not all(type(sample) in (int, float) for sample in (cell["result"], *samples)):
         raise TypeError(f"{name} of {plugin} is {samples[:3]}, want numbers")
     if metric.exact:
         low = high = samples[0]

@@ -8,18 +8,16 @@ colours every rise as a loss, so that it shows no change of what is better when 
 """
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asv import util
-from asv.console import log
 from asv.graph import Graph
 from asv.plugins.regressions import Regressions
 
 from ..engine import record
-from . import current
+from . import current, vetted
 from .history import changes, points
 from .history.ancestry import ancestry
 
@@ -33,12 +31,9 @@ class DirectedRegressions(Regressions):
 
     @classmethod
     def publish(cls, conf: Any, repo: Any, benchmarks: Any, graphs: Any, revisions: Any) -> None:
-        """Write the files anew, and say in one line each which results are not used."""
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", record.CorruptResults)
+        """Write the files anew."""
+        with vetted.told_once():
             known = current.measurements(Path(conf.results_dir), ancestry(Path(conf.repo)))
-        for each in told:
-            log.warning(str(each.message))
         site = Published(known, benchmarks, revisions)
         found: list[Row] = []
         for _, graph in graphs:
