@@ -1,13 +1,15 @@
-"""madbench: list, show, check, measure, run, judge, gate, doctor, export.
+"""madbench: list, show, check, measure, run, judge, history, bisect, gate, doctor, export.
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
-Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input, 130 after Ctrl-C. That of ``gate``
+Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input or a bisection that could not tell,
+130 after Ctrl-C. That of ``gate``
 is its answer: 0 keep, 1 regression, 2 could not tell.
 """
 
 import argparse
 import contextlib
 import difflib
+import functools
 import json
 import math
 import os
@@ -186,7 +188,7 @@ def _measured(one: "Measurement") -> dict[str, Any]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from .engine import runner
+    from .engine import checkout, runner
     from .verdict import claims
 
     claims.load_all()
@@ -195,6 +197,7 @@ def _run(args: argparse.Namespace) -> int:
         args.budget,
         claims_first=args.claims_first,
         out=args.out,
+        at=checkout.find(args.commit) if args.commit else None,
         say=lambda group, who, stage: print(f"{group}: {who} {stage}", file=sys.stderr),
     )
     rows = [vars(outcome) for outcome in ran.outcomes]
@@ -265,6 +268,41 @@ def _gate(args: argparse.Namespace) -> int:
         wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(report.text(found, wide))
     return int(found.answer)
+
+
+def _history(args: argparse.Namespace) -> int:
+    from .engine import metrics
+    from .verdict.history import account
+
+    if args.metric:
+        metrics.find(args.metric)
+    found = account.account(args.name, args.metric, args.results)
+    if args.json:
+        return _json(found)
+    if found["turns"]:
+        _table(
+            account.short(found["turns"]), ["commit", "committed", "proposal", "verdict", "rule"]
+        )
+        print()
+    columns = ["commit", "committed", "plugin", "metric", "sizes", "dtype", "machine"]
+    _table(account.short(found["changes"]), [*columns, "change", "interval", "worse", "recovered"])
+    series, commits = found["series"], found["commits"]
+    print(f"{len(found['changes'])} changes in {series} series over {commits} commits")
+    return 0
+
+
+def _bisect(args: argparse.Namespace) -> int:
+    from .verdict.history import account
+
+    say = functools.partial(print, file=sys.stderr if args.json else sys.stdout, flush=True)
+    found = account.bisected(args.claim, args.good, args.bad, say, keep=args.keep)
+    if args.json:
+        _json(found.facts())
+    elif len(found.first) == 1:
+        print(f"{found.first[0]} is the first at which {found.claim} does not hold")
+    else:
+        print(f"{found.claim} stops holding at one of {', '.join(found.first)}")
+    return 0 if len(found.first) == 1 else BAD_INPUT
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -425,10 +463,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--metric", required=True, help="time, traffic, error ...")
     one.add_argument("--dtype", default="float32")
     one.add_argument("--machine", help="cpu, cuda or a name (default: the GPU where there is one)")
-    one = add("run", _run, "measure what a suite lacks for this commit")
+    one = add("run", _run, "measure what a suite lacks for a commit")
     one.add_argument("--suite", required=True)
-    one.add_argument("--budget", type=_seconds, metavar="SECONDS", required=True)
+    one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="default: until it is done")
     one.add_argument("--claims-first", action="store_true", help="begin with what claims are about")
+    one.add_argument("--commit", metavar="REV", help="whose plugins (default: this tree's)")
     one.add_argument("--out", type=Path, help="folder of results (default: results)")
     one = add("judge", _judge, "verdicts from what was measured")
     one.add_argument("proposal", nargs="?", help="026 (default: all)")
@@ -445,6 +484,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="for the clock")
     one.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    one = add("history", _history, "what changed at which commit, the newest first")
+    one.add_argument("name", nargs="?", help="plugin, or proposal for its verdicts too")
+    one.add_argument("--metric", help="time, traffic, error ...")
+    one.add_argument("--results", type=_folder, help="folder of results (default: results)")
+    one = add("bisect", _bisect, "the first commit at which a claim no longer holds, by measuring")
+    one.add_argument("claim", help="026/beats-kogge-stone, or an id that only one proposal has")
+    one.add_argument("good", help="a commit at which it holds")
+    one.add_argument("bad", help="a later one at which it does not")
+    one.add_argument("--keep", action="store_true", help="measure all contestants, and store that")
     add("doctor", _doctor, "what this machine has, and what each absence costs")
     one = add("export", _export, "all measurements as one table")
     one.add_argument(

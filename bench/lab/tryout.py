@@ -170,9 +170,11 @@ def cache(held: Tryout) -> Cache:
     }
 
 
-def measurements(held: Tryout, results: Results, device: str = "cpu") -> Iterator[Measurement]:
-    """What a tryout left, as measurements of this machine and commit."""
-    here, at = machine.record(device), checkout.here()
+def measurements(
+    held: Tryout, results: Results, device: str = "cpu", at: Commit | None = None
+) -> Iterator[Measurement]:
+    """What a tryout left, as measurements of this machine at a commit, by default the tree's own."""
+    here, at = machine.record(device), at or checkout.here()
     broken = {f.plugin: f.samples[0] for f in results.figures if f.metric == "contract"}
     for figure in results.figures:
         metric = METRICS[figure.metric]
