@@ -70,26 +70,33 @@ def figures(plugin: str, op: str, sizes: str) -> Iterator[tuple[str, str, float]
 
 
 def reports(
-    plugin: str, op: str, sizes: str, dtype: str = DTYPE
+    plugin: str, op: str, sizes: str, dtype: str = DTYPE, *, training: bool = False
 ) -> "Sequence[static_report.KernelReport]":
     """Every kernel of one call on every target; none of a problem that the plugin does not accept.
 
-    Raises what the plugin raises.
+    ``training`` takes the gradient of every input too; a plugin that is excused from it has no
+    kernel. Raises what the plugin raises.
     """
     import torch
 
-    from correctness.case import Case
-    from correctness.op import find
+    from correctness.case import Case, gradients
+    from correctness.op import find, outputs
     from impl.registry import load
 
     from . import static_report
 
     case = Case(load(plugin), find(op), dims(sizes), getattr(torch, dtype))
-    if case.refusal():
+    if case.refusal() or (training and case.plugin.excuse("backward", "cuda")):
         return ()
     inputs, run = case.inputs(), case.plugin.run
     assert run is not None
-    return static_report.report(lambda: run(**inputs), tuple(map(int, TARGETS)))
+
+    def call() -> object:
+        return (
+            gradients(lambda **given: outputs(run(**given)), inputs) if training else run(**inputs)
+        )
+
+    return static_report.report(call, tuple(map(int, TARGETS)))
 
 
 def needs(kernels: "Sequence[static_report.KernelReport]") -> tuple[float, ...]:

@@ -12,10 +12,14 @@ import platform
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..gate.reach import imported
 from ..hardware.machine import stack
 from ..lab.training import contestant
+
+if TYPE_CHECKING:
+    from correctness.contract import Result
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,15 @@ def _ask(plugin_id: str, device: str) -> Admission:
     report = check(plugin_id, device=device)
     failing = [each for each in report.checks if each.outcome is Outcome.WRONG]
     telling = failing or [each for each in report.checks if each.outcome is report.outcome]
-    first = f"{telling[0].name}: {telling[0].reason}" if telling else ""
-    return Admission(str(report.outcome), len(failing), "" if report.outcome == "ok" else first)
+    first = _told(telling[0]) if telling and report.outcome != "ok" else ""
+    return Admission(str(report.outcome), len(failing), first)
+
+
+def _told(check: "Result") -> str:
+    """``forward: output 0 errs 0.3, bound 1e-06 (B2-T7-D3 float32)``."""
+    amount = "" if check.error is None else f" errs {check.error:.3g}, bound {check.bound:.3g}"
+    where = f" ({check.sizes} {check.dtype})" if check.sizes else ""
+    return f"{check.name}: {check.reason}{amount}{where}"
 
 
 def _key(file: Path, plugin_id: str, device: str) -> str:

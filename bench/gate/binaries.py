@@ -14,6 +14,9 @@ from ..engine.metrics import STATIC
 from ..hardware.roofline import cards
 from ..lab.workers import each_apart
 
+TRAINING = " training step"
+"""After the name of a card: the call and the gradient of every input, instead of the call alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
@@ -40,7 +43,7 @@ class Target:
 
 
 Compiled = Mapping[str, Target] | str
-"""``sm_90`` to what was compiled for it, or why nothing was."""
+"""``sm_90``, or ``sm_90 training step``, to what was compiled for it, or why nothing was."""
 
 
 def both(
@@ -75,10 +78,15 @@ def identical(base: Compiled, head: Compiled) -> bool:
 
 def targets(subject: Subject) -> Mapping[str, Target]:
     """Compile in this process; no target for a plugin that launches no kernel on the problem."""
-    found: dict[int, list[compiled.static_report.KernelReport]] = {}
-    for each in compiled.reports(subject.plugin, subject.op, subject.sizes, subject.dtype):
-        found.setdefault(each.target, []).append(each)
-    return {f"sm_{target}": _target(target, kernels) for target, kernels in found.items()}
+    found: dict[str, Target] = {}
+    for call, training in (("", False), (TRAINING, True)):
+        kernels: dict[int, list[compiled.static_report.KernelReport]] = {}
+        for each in compiled.reports(
+            subject.plugin, subject.op, subject.sizes, subject.dtype, training=training
+        ):
+            kernels.setdefault(each.target, []).append(each)
+        found |= {f"sm_{target}{call}": _target(target, mine) for target, mine in kernels.items()}
+    return found
 
 
 def _target(target: int, kernels: "Sequence[compiled.static_report.KernelReport]") -> Target:

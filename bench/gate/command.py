@@ -172,7 +172,7 @@ def _contests(work: _Work, contests: Sequence[suite.Contest]) -> None:
         for each in runner.problems(contest, work.device) if plugins else ():
             problem = replace(each, plugins=plugins, rivals={})
             where = f"{problem.op} {sizes_name(problem.sizes)}"
-            work.tell(f"{where} {problem.dtype}: {len(plugins)} plugins on both sides")
+            work.tell(f"{where} {problem.dtype}: {', '.join(plugins)} on both sides")
             before, after = work.on_both(
                 lambda at, tell, problem=problem: sides.exact(problem, at, tell)
             )
@@ -221,7 +221,7 @@ def _tasks(work: _Work, name: str) -> None:
 def _scored(work: _Work, held: tryout.Tryout) -> Iterator[Score]:
     """The scores on one task; what is not ok on both sides is a finding at once."""
     task = held.task.name
-    work.tell(f"{task}: {len(held.mixers)} mixers, {len(held.seeds)} seeds on both sides")
+    work.tell(f"{task}: {', '.join(held.mixers)} on both sides, {len(held.seeds)} seeds")
     before, after = work.on_both(lambda at, tell: sides.trained(held, at, work.device, tell))
     for mixer in held.mixers:
         work.measured.add(mixer.partition("(")[0])

@@ -126,7 +126,7 @@ def _judged(
         return Answer.KEEP, "shown only"
     if allowed.worse == "vanish":
         gone = base > 0 and head == 0
-        return (Answer.REGRESSION, "none is left") if gone else (Answer.KEEP, "some are left")
+        return (Answer.REGRESSION, "none is left") if gone else (Answer.KEEP, "not to none")
     # a figure that is no number compares with nothing, and must not pass for it
     if head <= base:
         return Answer.KEEP, "better"
@@ -139,7 +139,8 @@ def _judged(
         return Answer.KEEP, f"below one rounding of {place.dtype}"
     if head <= base * (1 + allowed.by):
         return Answer.KEEP, f"within the allowance of {allowed.by:.0%}"
-    return Answer.REGRESSION, f"more than the {allowed.by:.0%} allowed"
+    limit = f"a rise of {allowed.by:.0%}" if allowed.by else "no rise"
+    return Answer.REGRESSION, f"{limit} is allowed"
 
 
 def binaries(place: Place, base: Compiled, head: Compiled, settings: Settings) -> Iterator[Finding]:
@@ -147,7 +148,7 @@ def binaries(place: Place, base: Compiled, head: Compiled, settings: Settings) -
     if isinstance(base, str) or isinstance(head, str):
         yield place.finding("registers", *_uncompiled(base, head))
         return
-    for target in sorted({*base, *head}, key=lambda name: int(name.removeprefix("sm_"))):
+    for target in sorted({*base, *head}):
         here = replace(place, target=target)
         before, after = base.get(target), head.get(target)
         if before is None or after is None:

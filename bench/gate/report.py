@@ -22,6 +22,7 @@ WORDS = {
     Answer.REGRESSION: "REGRESSION",
     Answer.UNCLEAR: "COULD NOT TELL",
 }
+COUNTED = {Answer.REGRESSION: "worse", Answer.UNCLEAR: "unclear", Answer.KEEP: "kept"}
 COLUMNS = ("plugin", "metric", "where", "base", "head", "change", "why")
 TIMED = ("plugin", "metric", "where", "against", "change", "interval", "smallest found", "why")
 WIDE = 10_000
@@ -118,7 +119,7 @@ def text(report: Report, width: int | None = None) -> str:
         console.print()
         console.print(table)
     console.print()
-    for line in (_kept(report), *report.notes, *_footer(report)):
+    for line in (*_kept(report), *report.notes, *_footer(report)):
         console.print(Text(line))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
@@ -128,7 +129,7 @@ def markdown(report: Report) -> str:
     lines = [f"### {_escaped(_headline(report))}", "", _escaped(report.touched)]
     for title, columns, rows in _sections(report):
         lines += ["", f"**{title}**", "", *_rows(columns, rows)]
-    lines += ["", _escaped(_kept(report))]
+    lines += ["", *map(_escaped, _kept(report))]
     unchanged = [each for each in report.findings if _section(each) == "unchanged"]
     if unchanged:
         told = _rows(COLUMNS, [_row(each) for each in unchanged])
@@ -140,12 +141,8 @@ def markdown(report: Report) -> str:
 
 def _headline(report: Report) -> str:
     counts = Counter(each.answer for each in report.findings)
-    told = ", ".join(
-        f"{counts[answer]} {WORDS[answer].lower()}"
-        for answer in (Answer.REGRESSION, Answer.UNCLEAR, Answer.KEEP)
-        if counts[answer]
-    )
-    return f"{WORDS[report.answer]}: {told or 'nothing to measure'}"
+    told = [f"{counts[answer]} {what}" for answer, what in COUNTED.items() if counts[answer]]
+    return f"{WORDS[report.answer]}: {', '.join(told) or 'nothing to measure'}"
 
 
 def _sections(report: Report) -> list[tuple[str, Sequence[str], list[Sequence[str]]]]:
@@ -188,11 +185,13 @@ def _is_timed(finding: Finding) -> bool:
     return finding.metric not in METRICS or METRICS[finding.metric].way is Way.CLOCK
 
 
-def _kept(report: Report) -> str:
-    """One line on what is neither worse nor in a table."""
+def _kept(report: Report) -> list[str]:
+    """One line on what is neither worse nor in a table, if there is any."""
     unchanged = [each for each in report.findings if _section(each) == "unchanged"]
     plugins = {each.plugin for each in unchanged}
-    return f"unchanged: {len(unchanged)} figures of {len(plugins)} plugins"
+    return (
+        [f"unchanged: {len(unchanged)} figures of {', '.join(sorted(plugins))}"] if plugins else []
+    )
 
 
 def _footer(report: Report) -> list[str]:
@@ -243,7 +242,7 @@ def _amount(value: float | None, unit: str) -> str:
     if value is None:
         return ""
     number = f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
-    return f"{number} {unit}"
+    return f"{number} {unit}" if unit != "count" else number
 
 
 def _change(value: float | None, *, difference: bool) -> str:
