@@ -111,19 +111,10 @@ def ready(asked: tuple[Entry, int | None]) -> float | str:
     _held.call = ""
     if core is not None:
         os.sched_setaffinity(0, {core})
-    problem = contest.Problem(
-        op=entry.op,
-        plugins=(entry.plugin,),
-        sizes=dims(entry.sizes),
-        dtype=entry.dtype,
-        device=entry.device,
-        metrics=(entry.metric,),
-        layers=entry.layers,
-    )
     # from here on the collector never runs: it would end up in somebody's sample
     gc.disable()
     gc.collect()
-    call = METRICS[entry.metric](contest.case_of(problem, entry.plugin))
+    call = METRICS[entry.metric](contest.case_of(problem_of(entry), entry.plugin))
     if isinstance(call, str):
         return call
     watch = clock.stopwatch(entry.device)
@@ -135,6 +126,19 @@ def ready(asked: tuple[Entry, int | None]) -> float | str:
         number = math.ceil(number * SAMPLE_S / clock.SAMPLE_S)
     _held.call, _held.watch, _held.number = call, watch, number
     return watch.seconds(call, number) * (1 + 1 / number)
+
+
+def problem_of(entry: Entry) -> contest.Problem:
+    """The problem that an entry is timed on, with nobody else on it."""
+    return contest.Problem(
+        op=entry.op,
+        plugins=(entry.plugin,),
+        sizes=dims(entry.sizes),
+        dtype=entry.dtype,
+        device=entry.device,
+        metrics=(entry.metric,),
+        layers=entry.layers,
+    )
 
 
 def sample(entry: Entry) -> float | None:
