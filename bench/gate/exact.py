@@ -131,7 +131,7 @@ def _judged(
     if head <= base:
         return Answer.KEEP, "better"
     if allowed.worse == "occupancy":
-        before, after = (f"{share:.0%}" for share in occupancy)
+        before, after = (f"{100 * share:.3g}%" for share in occupancy)
         if occupancy[1] < occupancy[0]:
             return Answer.REGRESSION, f"occupancy falls from {before} to {after}"
         return Answer.KEEP, f"occupancy stays at {after}"

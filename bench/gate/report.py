@@ -5,6 +5,7 @@ timed with the smallest change that this run would have found. Nothing in a repo
 or how fast it was made, so that the same two commits give the same bytes where no clock ran.
 """
 
+import html
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -263,8 +264,9 @@ def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text that a table cell of Markdown shows as it is, in one line."""
-    for mark in "\\`*_<>|[]#":
+    """Text that a cell of a Markdown table shows as it is, in one line, and that calls nobody."""
+    text = html.escape(text, quote=False).replace("@", "&#64;")
+    for mark in "\\`*_|[]":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())
 
