@@ -2,8 +2,7 @@
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
 Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input or a bisection that could not tell,
-130 after Ctrl-C. That of ``gate``
-is its answer: 0 keep, 1 regression, 2 could not tell.
+130 after Ctrl-C. That of ``gate`` is its answer: 0 keep, 1 regression, 2 could not tell.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Commits are those along first parents, as ``git bisect --first-parent`` has them, and the answer of
 each is the judge's on figures of this machine and this stack alone: it holds when it is confirmed, it
-does not when it is refuted or a contract fails. What is neither is measured once more, with ``AGAIN``
-times the rounds, and then passed over; where the first bad commit lies among such, all of them are
+does not when it is refuted or a contract fails. What is neither, and was timed, is measured once more,
+with ``AGAIN`` times the rounds, and then passed over; where the first bad commit lies among such, all of them are
 named. What is stored for a commit and settles it is not measured again.
 """
 
@@ -162,7 +162,8 @@ class Prober:
         at = checkout.find(commit)
         judged, reasons = self._measured(at, runner.ROUNDS)
         noisy = METRICS[self._claim.metric].way is Way.CLOCK
-        if judged.state is judge.State.INCONCLUSIVE and noisy:
+        unclear = judged.state is judge.State.INCONCLUSIVE or any(each.again for each in reasons)
+        if noisy and unclear:
             judged, reasons = self._measured(at, AGAIN * runner.ROUNDS)
         said = _said(judged, reasons)
         return Step(commit=commit, holds=_holds(judged), said=said, measured=True)
@@ -174,7 +175,7 @@ class Prober:
             wanted = replace(problem, rounds=rounds)
             if not self._keep:
                 metrics = (self._claim.metric,)
-                wanted = replace(wanted, plugins=self._contestants, metrics=metrics)
+                wanted = replace(wanted, plugins=self._contestants, metrics=metrics, rivals={})
             results = hold_apart(wanted, at=at)
             if self._keep:
                 store.Place.of(at=at).add(self._suite, contest, wanted, results)
@@ -242,7 +243,9 @@ def _holds(judged: judge.Judged) -> bool | None:
 
 def _said(judged: judge.Judged, reasons: Sequence[Outcome]) -> str:
     if judged.broken:
-        return f"its contract fails: {judged.broken}"
+        wrong = (f"{each.plugin}: {each.reason}" for each in reasons if each.outcome == "wrong")
+        what = "; ".join(dict.fromkeys(wrong)) or judged.broken.partition(" on ")[0]
+        return f"a contract fails: {what}"
     if not judged.evidence:
         why = dict.fromkeys(f"{each.plugin}: {each.reason}" for each in reasons)
         return "; ".join(why) or "nothing measured"
