@@ -405,9 +405,6 @@ def _stack_notes(base: Commit, head: Commit) -> Iterator[str]:
 
 
 def _text(at: Commit, file: str) -> str:
-    if at.tree == checkout.TREE:
-        place = checkout.TREE / file
-        return place.read_text().strip() if place.is_file() else ""
     try:
         return checkout.git("show", f"{at.hash}:{file}")
     except (OSError, subprocess.CalledProcessError):
