@@ -1,4 +1,4 @@
-"""madbench: list, show, check, measure, run, judge, history, bisect, gate, doctor, export.
+"""madbench: list, show, check, measure, run, judge, gate, calibrate, history, bisect, doctor, export.
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
 Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input or a bisection that could not tell,
@@ -269,6 +269,25 @@ def _gate(args: argparse.Namespace) -> int:
     return int(found.answer)
 
 
+def _calibrate(args: argparse.Namespace) -> int:
+    from .engine.runner import default_device
+    from .gate import allowance, calibration
+
+    row = calibration.calibrate(
+        allowance.settings(),
+        args.budget,
+        device=_device(args.machine) or default_device(),
+        say=lambda line: print(line, file=sys.stderr),
+        out=args.out,
+    )
+    if args.json:
+        return _json(row)
+    rows = calibration.table_of(row)
+    _table(rows, list(rows[0]))
+    print("\n".join(calibration.lines_of(row)))
+    return 0
+
+
 def _history(args: argparse.Namespace) -> int:
     from .engine import metrics
     from .verdict.history import account
@@ -483,6 +502,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="for the clock")
     one.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    one = add("calibrate", _calibrate, "how often the timed gate is wrong, by planted changes")
+    one.add_argument(
+        "--budget",
+        type=_seconds,
+        metavar="SECONDS",
+        default=1800.0,
+        help="of rounds, added to those of earlier runs (default: 1800)",
+    )
+    one.add_argument("--machine", help="cpu, cuda or a name (default: the GPU where there is one)")
+    one.add_argument("--out", type=Path, help="folder of results (default: results)")
     one = add("history", _history, "what changed at which commit, the newest first")
     one.add_argument("name", nargs="?", help="plugin, or proposal for its verdicts too")
     one.add_argument("--metric", help="time, traffic, error ...")

@@ -110,12 +110,14 @@ def calibrate(
     counted = _counted(plan, sides, settings, say)
     entries = clocked.entries_of([cell for each in plan.plants for cell in plan.cells(each)])
     rounds = _kept(plan, entries)
-    while time.monotonic() - began < budget_s:
+    cost = 0.0
+    while time.monotonic() - began + cost < budget_s:
         number = len(rounds)
         say(f"round {number + 1}, {len(entries)} times")
         start = time.monotonic()
         taken = turns.one_round(entries, *sides, number)
-        rounds.append(_keep(plan, entries, taken, time.monotonic() - start))
+        cost = time.monotonic() - start
+        rounds.append(_keep(plan, entries, taken, cost))
     say(f"judging {len(rounds)} rounds")
     row = _facts(device, settings) | _judged(plan, rounds, settings) | {"exact": counted}
     place = store.Place.of(out).folder / str(row["machine"]) / NAME

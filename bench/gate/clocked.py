@@ -15,6 +15,7 @@ admitted, does the change reach it) was settled before this.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from .turns import SIDES, Entry, Lost, Round
 
 SPEEDUP = {"time": "speedup", "train_time": "train_speedup"}
 """What a time becomes beside a rival's."""
+LARGEST = math.log(sys.float_info.max)
 SILENCE = 1 / 3
 """Share of the budget for which a process may be silent before it counts as hung."""
 
@@ -282,7 +284,8 @@ def _blame(lost: Mapping[str, Lost]) -> tuple[Answer, str]:
 
 
 def _ratio(logarithm: float) -> float:
-    return math.exp(min(logarithm, 700.0))
+    # beyond it a float has no exponential
+    return math.exp(logarithm) if logarithm < LARGEST else math.inf
 
 
 def _target(device: str) -> str:
