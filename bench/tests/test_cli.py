@@ -26,6 +26,9 @@ def mine(a, b, h0=None):
 ZEROS = RIGHT.format(body="return torch.zeros_like(b)")
 
 
+MINIATURE = Path(__file__).parent / "miniature" / "results"
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     try:
         status = main(words)
@@ -105,6 +108,12 @@ def test_every_claims_file_names_plugins_that_exist() -> None:
         (["run", "--suite", "smoke", "--budget", "soon"], "'soon', want seconds above 0"),
         (["run", "--suite", "smoke", "--budget", "-1"], "'-1', want seconds above 0"),
         (["run", "--suite", "smke", "--budget", "1"], "no suite is called 'smke'"),
+        (["run", "--suite", "smoke", "--commit", "no-such"], "no commit is called 'no-such'"),
+        (["history", "scans.sequentia"], "near names: scans.sequential"),
+        (["history", "--metric", "tme"], "no metric is called 'tme'"),
+        (["bisect", "nope", "HEAD~1", "HEAD"], "0 claims are called 'nope', want one like 0"),
+        (["bisect", "026/beats-the-loop", "HEAD", "no-such"], "no commit is called 'no-such'"),
+        (["bisect", "026/beats-the-loop", "HEAD", "HEAD"], "HEAD and HEAD are the same commit"),
         (["measure", "scans.sequential", "--sizes", "B1-T8-D4", "--metric", "tme"], "'tme'"),
         (
             ["measure", "scans.sequential", "--sizes", "8x4", "--metric", "time"],
@@ -196,6 +205,32 @@ def test_plugin_that_cannot_be_imported_is_one_line(
     assert (status, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_history_of_the_miniature_names_changes_and_turns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["history", "009", "--results", str(MINIATURE), "--json"]
+    found = answer(capsys, *words)
+    loss = next(row for row in found["changes"] if row["worse"])
+    assert (loss["plugin"], loss["metric"], loss["recovered"]) == (
+        "mixers.cosformer",
+        "accuracy",
+        None,
+    )
+    assert loss["change"] == "-0.4 fraction (0.901 to 0.501 fraction)"
+    assert {row["proposal"] for row in found["turns"]} == {"009"}
+    status, out, _ = run(capsys, *words[:-1])
+    assert status == 0 and f"{loss['commit'][:8]}  {loss['committed'][:10]}" in out
+    for metric in ("accuracy", "time"):
+        rows = answer(capsys, *words, "--metric", metric)["changes"]
+        assert {row["metric"] for row in rows} <= {metric}
+    assert answer(capsys, *words, "--metric", "time")["changes"] == []
+
+
+def test_history_of_nothing_is_empty(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = answer(capsys, "history", "--results", str(tmp_path), "--json")
+    assert found == {"changes": [], "turns": [], "series": 0, "commits": 0}
 
 
 def test_judge_of_nothing_is_untested_and_says_what_is_missing(

@@ -34,7 +34,7 @@ def read(folder: Path, **more: Any) -> tuple[list[record.Measurement], list[str]
     return found, [str(each.message) for each in told]
 
 
-def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     def spoil(file: Path) -> None:
         data = json.loads(file.read_text())
         change(data)
@@ -43,9 +43,9 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
     return spoil
 
 
-def written(content: str | bytes) -> Callable[[Path], None]:
+def written(content: str | bytes) -> Callable[[Path], object]:
     raw = content.encode() if isinstance(content, str) else content
-    return lambda file: file.write_bytes(raw) and None
+    return lambda file: file.write_bytes(raw)
 
 
 def with_text(data: dict[str, Any]) -> None:
