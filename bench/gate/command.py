@@ -167,7 +167,7 @@ def _lines(work: _Work) -> None:
 
 def _contests(work: _Work, contests: Sequence[suite.Contest]) -> None:
     """Contract, error and trace on the suite's problems."""
-    for contest in contests:
+    for contest in _with_every_mixer(contests, work):
         plugins = _members(contest, work)
         for each in runner.problems(contest, work.device) if plugins else ():
             problem = replace(each, plugins=plugins, rivals={})
@@ -179,6 +179,21 @@ def _contests(work: _Work, contests: Sequence[suite.Contest]) -> None:
             fit = _compared(work, problem, before, after)
             if fit:
                 work.fit.append((contest, replace(problem, plugins=tuple(fit))))
+
+
+def _with_every_mixer(contests: Sequence[suite.Contest], work: _Work) -> Iterator[suite.Contest]:
+    """The contests; mixers that meet in none of the suite's layers join the first of them."""
+    plugins = work.touched.head.plugins
+    met = {
+        each.partition("(")[0] for contest in contests if contest.layers for each in contest.plugins
+    }
+    others = [each for each in work.here if plugins[each].kind == "mixer" and each not in met]
+    for contest in contests:
+        if contest.layers and others:
+            yield replace(contest, plugins=(*contest.plugins, *others))
+            others = []
+        else:
+            yield contest
 
 
 def _members(contest: suite.Contest, work: _Work) -> tuple[str, ...]:

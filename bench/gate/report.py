@@ -206,33 +206,39 @@ def _footer(report: Report) -> list[str]:
 
 
 def _row(finding: Finding) -> Sequence[str]:
+    ends = f"({ends})" if (ends := _interval(finding)) else ""
     return (
         finding.plugin,
         finding.metric,
         _where(finding),
         _amount(finding.base, finding.unit),
         _amount(finding.head, finding.unit),
-        _change(finding.change, difference=finding.difference),
+        " ".join(filter(None, (_change(finding.change, difference=finding.difference), ends))),
         finding.why,
     )
 
 
 def _timed_row(finding: Finding) -> Sequence[str]:
-    ends = [_change(end, difference=finding.difference) for end in (finding.low, finding.high)]
     return (
         finding.plugin,
         finding.metric,
         _where(finding),
         finding.against,
         _change(finding.change, difference=finding.difference),
-        " to ".join(ends) if all(ends) else "",
+        _interval(finding),
         _change(finding.smallest, difference=finding.difference),
         finding.why,
     )
 
 
+def _interval(finding: Finding) -> str:
+    ends = [_change(end, difference=finding.difference) for end in (finding.low, finding.high)]
+    return " to ".join(ends) if all(ends) else ""
+
+
 def _line(finding: Finding) -> Sequence[str]:
-    return finding.plugin, _where(finding), finding.why
+    what = "" if finding.metric == "contract" else f"{finding.metric}: "
+    return finding.plugin, _where(finding), what + finding.why
 
 
 def _where(finding: Finding) -> str:
