@@ -111,21 +111,20 @@ def _centre(series: Sequence[float]) -> _Centre:
 
 def _chances(centre: _Centre, margin: float) -> tuple[float, float]:
     """P-values of "no worse than the margin" and of "worse by at least the margin"."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if centre.error == 0:
         # all rounds alike: nothing is known of the scatter, only on which side all of them fell
         alike = 0.5**centre.rounds
         return (alike if centre.mean > margin else 1.0), (alike if centre.mean < margin else 1.0)
     statistic = (centre.mean - margin) / centre.error
-    return float(t.sf(statistic, centre.freedom)), float(t.cdf(statistic, centre.freedom))
+    return float(stdtr(centre.freedom, -statistic)), float(stdtr(centre.freedom, statistic))
 
 
 def _decision(
     centre: _Centre, slower: float, kept: float, margin: float, confidence: float, cells: int
 ) -> Decision:
-    from scipy.special import nctdtrinc
-    from scipy.stats import t
+    from scipy.special import nctdtrinc, stdtrit
 
     level = 1 - confidence
     answer = Answer.UNCLEAR
@@ -133,9 +132,9 @@ def _decision(
         answer = Answer.REGRESSION
     elif kept <= level:
         answer = Answer.KEEP
-    half = float(t.isf(level / 2, centre.freedom)) * centre.error
+    half = -float(stdtrit(centre.freedom, level / 2)) * centre.error
     # the only one that is worse must pass the strictest step of the correction
-    needed = float(t.isf(level / cells, centre.freedom))
+    needed = -float(stdtrit(centre.freedom, level / cells))
     reach = float(nctdtrinc(centre.freedom, 1 - POWER, needed)) * centre.error
     return Decision(
         answer=answer,

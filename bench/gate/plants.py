@@ -184,18 +184,21 @@ def _amount(plant: Plant, entry: Entry, call_s: float) -> int:
 
 
 def _elements(wanted: float, entry: Entry) -> int:
-    """Elements whose copy takes ``wanted`` seconds; at least one, whose copy may take longer."""
+    """Elements whose copy takes ``wanted`` seconds; at least one, whose copy may take longer.
+
+    A copy is timed right after a call, which leaves it the caches and pages that it will find.
+    """
     import torch
 
     like = torch.empty(1, dtype=getattr(torch, entry.dtype), device=entry.device)
     watch = clock.stopwatch(entry.device)
 
     def seconds(count: int) -> float:
-        def call() -> object:
-            return like.new_empty(count).clone()
-
-        number = watch.number(call)
-        return median([watch.seconds(call, number) / number for _ in range(SIZING)])
+        found = []
+        for _ in range(SIZING):
+            turns.sample(entry)
+            found.append(watch.seconds(lambda: like.new_empty(count).clone(), 1))
+        return median(found)
 
     few, many = 1, 2
     least = before = seconds(few)
