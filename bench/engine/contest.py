@@ -273,7 +273,7 @@ def _time(
         for plugin, case in contestants.items():
             if not told[plugin]:
                 continue
-            made = call(case)
+            made = _made(call, case)
             if isinstance(made, str):
                 results.missing(plugin, "not run", made, told[plugin][0])
             else:
@@ -281,6 +281,19 @@ def _time(
         if calls:
             say("", call.__name__)
             _clock(calls, told, problem, results)
+
+
+def _made(
+    call: "Callable[[Case | Layer], Callable[[], object] | str]", case: "Case | Layer"
+) -> Callable[[], object] | str:
+    """What the clock will call, once tried, or why there is none to time."""
+    try:
+        made = call(case)
+        if not isinstance(made, str):
+            made()
+    except Exception as error:  # a gradient may want more bytes than there are
+        return f"{type(error).__name__}: {error}"
+    return made
 
 
 def _told(plugin: str, wanted: Sequence[str], problem: Problem) -> Sequence[str]:

@@ -107,6 +107,7 @@ def problems(contest: suite.Contest, device: str) -> Iterator[Problem]:
                 device=device,
                 metrics=tuple(metrics),
                 rounds=ROUNDS,
+                seconds=contest.seconds,
                 rivals=_rivals(contest, sizes) if timed else {},
             )
 

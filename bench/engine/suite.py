@@ -22,8 +22,9 @@ from .checkout import TREE
 from .record import dims
 from .rivals import Baseline
 
-KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline"}
-LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers"}
+KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline", "seconds"}
+LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers", "seconds"}
+OPTIONAL = {"modelled_sizes", "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Contest:
     """The plugin that the others are shown against; it decides nothing."""
     layers: bool = False
     """Whether the contestants are mixers, with their knobs."""
+    seconds: float | None = None
+    """After which no round of a problem begins; fewer rounds widen the intervals."""
     rivals: tuple[Baseline, ...] = ()
     """Timed in the same rounds at the sizes that have a place for them."""
 
@@ -147,6 +150,7 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
         modelled_sizes=modelled,
         dtypes=tuple(table["dtypes"]),
         baseline=table["baseline"],
+        seconds=_seconds(where, table),
         rivals=rivals.of(ids, map(dims, sizes)),
     )
 
@@ -171,6 +175,7 @@ def _layers(where: str, name: str, table: Mapping[str, Any]) -> Contest:
         modelled_sizes=modelled,
         dtypes=tuple(table["dtypes"]),
         baseline=mixers[0],
+        seconds=_seconds(where, table),
         layers=True,
     )
 
@@ -178,5 +183,12 @@ def _layers(where: str, name: str, table: Mapping[str, Any]) -> Contest:
 def _check_keys(where: str, table: Mapping[str, Any], known: set[str]) -> None:
     if unknown := set(table) - known:
         raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; want {sorted(known)}")
-    if missing := known - {"modelled_sizes"} - set(table):
+    if missing := known - OPTIONAL - set(table):
         raise ValueError(f"{where}: no {', '.join(sorted(missing))}")
+
+
+def _seconds(where: str, table: Mapping[str, Any]) -> float | None:
+    seconds = table.get("seconds")
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        raise ValueError(f"{where}: seconds = {seconds!r}, want a number above 0")
+    return seconds

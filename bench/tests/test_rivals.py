@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import contest, isolation, record, rivals, runner, store, suite
+from bench.engine import contest, figures, isolation, record, rivals, runner, store, suite
 
 SIZES = "B1-T16-H1-K4-V4"
 PLUGIN, RIVAL = "attention.linear", "attention.flash2"
@@ -48,9 +48,9 @@ def test_a_rival_is_timed_in_the_same_rounds_and_read_apart(
         (RIVAL, "rival_time"),
     }
     store.Place(tmp_path).add("smoke", held(), problem(), results)
-    figures, asides = (record.read_all(tmp_path, aside=aside) for aside in (False, True))
-    assert {one.plugin for one in figures} == {PLUGIN}
-    (mine,) = [one for one in figures if one.metric == "time"]
+    own, asides = (record.read_all(tmp_path, aside=aside) for aside in (False, True))
+    assert {one.plugin for one in own} == {PLUGIN}
+    (mine,) = [one for one in own if one.metric == "time"]
     (theirs,) = asides
     assert (theirs.plugin, theirs.metric, theirs.sizes) == (RIVAL, "rival_time", SIZES)
     assert theirs.group == mine.group
@@ -105,3 +105,20 @@ def test_a_baseline_that_lacks_something_is_refused(lacking: str) -> None:
     table = {"name": "x", "plugin": "x", "op": "x", "axes": []}
     with pytest.raises(ValueError, match=f"{lacking}, want"):
         rivals.read([{key: value for key, value in table.items() if key != lacking}])
+
+
+def test_a_call_that_cannot_be_timed_costs_its_own_figure_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def training_step(case: object) -> object:
+        raise MemoryError("3 GB wanted")
+
+    monkeypatch.setattr(contest.clock, "_queued_ns", lambda: 0)
+    clocked = {figures.forward: ("time",), training_step: ("train_time",)}
+    monkeypatch.setattr(figures, "CLOCKED", clocked)
+    both = replace(problem(), rounds=2, metrics=("time", "train_time", "contract"), rivals={})
+    results = contest.hold(both, lambda plugin, stage: None)
+    assert "time" in {f.metric for f in results.figures}
+    (told,) = results.outcomes
+    assert (told.plugin, told.metric) == (PLUGIN, "train_time")
+    assert told.reason == "MemoryError: 3 GB wanted"
