@@ -127,6 +127,7 @@ def test_unequal_work_is_marked_and_both_sides_are_shown() -> None:
     against = board(every)["rows"][0]["against"][FLASH]
     assert (against["flops"], against["bytes"]) == ([1e6, 4e6], [3e6, 2e6])
     assert against["equal_work"] is False
+    assert against["note"] == "another function, 0.25x the products, 1.5x the bytes"
     alone = board(every[:4])["rows"][0]["against"][FLASH]
     assert (alone["flops"], alone["equal_work"]) == ([1e6, None], None)
 
@@ -144,6 +145,7 @@ def test_peers_of_the_op_are_baselines() -> None:
     found = board([mine, peer])
     against = found["rows"][1]["against"]["peers.fla.delta"]
     assert (against["ratio"], against["same_function"]) == (pytest.approx(2.0), True)
+    assert against["note"] == ""
 
 
 def test_whoever_is_absent_has_a_reason() -> None:

@@ -14,18 +14,23 @@ from .history.ancestry import ancestry
 
 
 def measurements(
-    results: Path | None = None, history: record.History | None = None
+    results: Path | None = None, history: record.History | None = None, *, aside: bool = False
 ) -> list[record.Measurement]:
     """Everything below ``results``, in the order of ``history`` where that is given.
 
     By default all that is stored, figures of uncommitted code included, in the order of this
     repository. A folder named by hand is taken at its word: it may be of another repository.
+    ``aside`` are the figures of machines and rivals instead, which the site alone asks for.
     """
     here = registry.index()
     if results:
-        return record.read_all(results, history, here)
+        return record.read_all(results, history, here, aside=aside)
     history = ancestry(store.TREE)
-    return [one for folder in store.folders() for one in record.read_all(folder, history, here)]
+    return [
+        one
+        for folder in store.folders()
+        for one in record.read_all(folder, history, here, aside=aside)
+    ]
 
 
 def judgements(

@@ -205,7 +205,17 @@ def _compared(time: Measurement, figures: Figures, against: _Against) -> Row:
         "flops": [mine["flops"], theirs["flops"]],
         "bytes": [mine["bytes"], theirs["bytes"]],
         "equal_work": mine == theirs if known else None,
+        "note": _note(mine, theirs, same_function=against.same_function),
     }
+
+
+def _note(mine: Row, theirs: Row, *, same_function: bool) -> str:
+    """What a reader has to know before believing the ratio; empty when both sides do the same."""
+    told = [] if same_function else ["another function"]
+    for name, what in (("flops", "products"), ("bytes", "bytes")):
+        if mine[name] and theirs[name] and mine[name] != theirs[name]:
+            told.append(f"{mine[name] / theirs[name]:.2g}x the {what}")
+    return ", ".join(told)
 
 
 def _work(figures: Figures) -> Row:
