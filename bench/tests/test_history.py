@@ -124,6 +124,16 @@ def test_a_recovered_loss_stays_and_names_the_commit_that_made_it_good() -> None
     assert (gain.commit, gain.worse, gain.recovered) == ("c08", False, None)
 
 
+def test_a_loss_that_only_noise_keeps_from_its_old_level_has_recovered() -> None:
+    # microseconds of a scan on a busy machine, which at one commit slept
+    values = [541.0, 564, 3147, 620, 784, 758, 839, 867, 537, 792, 515]
+    _, loss = changes.changes(history(values))
+    assert (loss.commit, loss.worse, loss.recovered) == ("c02", True, "c03")
+    slower = [value * (1.0 if day <= 2 else 3.0) for day, value in enumerate(values)]
+    _, *losses = changes.changes(history([*slower[:2], 9 * slower[2], *slower[3:]]))
+    assert [one.recovered for one in losses if one.commit == "c02"] == [None]
+
+
 def test_half_of_a_loss_made_good_is_no_recovery() -> None:
     values = [2.0 if day == 4 else 1.5 if day > 4 else 1.0 for day in range(10)]
     found = changes.changes(history(values, "traffic"))

@@ -118,7 +118,9 @@ def _change(one: Series, found: Sequence[Step], i: int, *, difference: bool) -> 
         low = high = size
     rising = step.after > step.before
     worse = one.directed and rising is not one.definition.higher_is_better
-    later = next((each for each in found[i + 1 :] if _is_back(one, step, each)), None)
+    later = next(
+        (each for each in found[i + 1 :] if _is_back(one, step, each, difference=difference)), None
+    )
     return Change(
         series=one,
         commit=one.points[step.at].commit,
@@ -135,8 +137,10 @@ def _change(one: Series, found: Sequence[Step], i: int, *, difference: bool) -> 
     )
 
 
-def _is_back(one: Series, loss: Step, later: Step) -> bool:
-    """Whether a later level is as good as that before the loss, but for the threshold."""
+def _is_back(one: Series, loss: Step, later: Step, *, difference: bool) -> bool:
+    """Whether a later level is as good as that before the loss, or cannot be told from it."""
+    turned: Callable[[float], float] = float if difference else math.log
     sign = -1.0 if one.definition.higher_is_better else 1.0
-    allowed = THRESHOLD if one.unit == FRACTION else THRESHOLD * abs(loss.before)
-    return sign * (later.after - loss.before) <= allowed
+    lost = sign * (turned(later.after) - turned(loss.before))
+    unsure = math.hypot(loss.unsure[0], later.unsure[1])
+    return lost <= _threshold(one, difference=difference) + unsure

@@ -44,6 +44,8 @@ class Step(NamedTuple):
     high: float
     chance: float
     """That the two sides differ so much with nothing changed, at any of the places."""
+    unsure: tuple[float, float] = (0.0, 0.0)
+    """How far each level may be off, at 99%; nothing where runs repeat exactly or by seed."""
 
 
 def steps(values: Sequence[float], within: Sequence[float], threshold: float) -> list[Step]:
@@ -132,7 +134,9 @@ def _student(values: Sequence[float], bounds: Sequence[int], variance: float, fr
     before, after = sum(values[first:at]) / (at - first), sum(values[at:end]) / (end - at)
     error = math.sqrt(variance * (1 / (at - first) + 1 / (end - at)))
     low, high, chance = _compared(after - before, error, free)
-    return Step(at, before, after, low, high, chance)
+    old, new = (math.sqrt(variance / count) for count in (at - first, end - at))
+    unsure = _compared(0.0, old, free)[1], _compared(0.0, new, free)[1]
+    return Step(at, before, after, low, high, chance, unsure)
 
 
 def _by_seed(old: Sequence[Sequence[float]], new: Sequence[Sequence[float]], at: int) -> Step:
