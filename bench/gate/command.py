@@ -48,9 +48,11 @@ def gate(base: Commit, head: Commit, asked: Asked, tell: Tell) -> Report:
     name = asked.suite or ("smoke" if device == "cpu" else "core")
     held = suite.load(name)
     clock = asked.clock if asked.clock is not None else device != "cpu"
+    told = settings()
+    budget = asked.budget_s if asked.budget_s is not None else told.budget_s
     tell(f"reach of {base.hash[:12]} .. {head.hash[:12]}")
     touched = reach(base.tree, head.tree, everything=asked.everything)
-    work = _Work(base=base, head=head, touched=touched, device=device, told=settings(), tell=tell)
+    work = _Work(base=base, head=head, touched=touched, device=device, told=told, tell=tell)
     notes = [*touched.notes, *_stack_notes(base, head), *_clock_notes(device, clock=clock)]
     if not _unreadable(work):
         _lines(work)
@@ -59,7 +61,7 @@ def gate(base: Commit, head: Commit, asked: Asked, tell: Tell) -> Report:
         _others(work, notes)
         _binaries(work)
         if clock:
-            _clock(work, asked)
+            _clock(work, budget)
     return Report(
         findings=tuple(work.findings),
         base=base,
@@ -72,6 +74,7 @@ def gate(base: Commit, head: Commit, asked: Asked, tell: Tell) -> Report:
         reach=touched,
         everything=asked.everything,
         clock=clock,
+        budget_s=budget,
         notes=tuple(notes),
     )
 
@@ -304,20 +307,19 @@ def _identity_matters(work: _Work, plugin: str, problem: Problem) -> bool:
     )
 
 
-def _clock(work: _Work, asked: Asked) -> None:
+def _clock(work: _Work, budget_s: float) -> None:
     """Times of what is ok on both sides and not unchanged, in turns with the rivals."""
     from .clocked import clocked
 
     contested = [*_contested(work)]
     if not contested:
         return
-    budget = asked.budget_s if asked.budget_s is not None else work.told.budget_s
     work.findings += clocked(
         contested,
         work.base,
         work.head,
         device=work.device,
-        budget_s=budget,
+        budget_s=budget_s,
         settings=work.told,
         say=work.tell,
     )

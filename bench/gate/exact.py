@@ -17,7 +17,7 @@ from .allowance import Allowance, Settings
 from .binaries import Compiled, Target
 from .decision import Decision, decide
 from .finding import Answer, Finding
-from .sides import Sight
+from .sides import UNMEASURED, Sight
 
 ROUNDING = {"float64": 2**-53, "float32": 2**-24, "float16": 2**-11, "bfloat16": 2**-8}
 """Largest relative error of rounding a number once: the answer in this dtype can have no less."""
@@ -60,6 +60,9 @@ def outcome(place: Place, base: Sight, head: Sight) -> Finding | None:
 
 def _outcome(base: Sight, head: Sight) -> tuple[Answer, str]:
     said = f"{head.outcome}: {head.reason}" if head.reason else head.outcome
+    for side, sight in (("base", base), ("head", head)):
+        if sight.outcome == UNMEASURED:
+            return Answer.UNCLEAR, f"the {side} cannot be measured with this ruler: {sight.reason}"
     if head.ok:
         return Answer.KEEP, f"mended: the base is {base.outcome}: {base.reason}"
     if base.ok:

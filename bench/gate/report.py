@@ -7,6 +7,7 @@ or how fast it was made, so that the same two commits give the same bytes where 
 
 import html
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Report:
     reach: Reach
     everything: bool
     clock: bool
+    budget_s: float
+    """Seconds that the clock may take, where there is one."""
     notes: tuple[str, ...]
 
     @property
@@ -58,7 +61,8 @@ class Report:
         words = ["madbench", "gate", self.base.hash[:12]]
         words += [self.head.hash[:12]] if self.head.clean else []
         words += ["--all"] if self.everything else []
-        words += ["--suite", self.suite, "--clock" if self.clock else "--no-clock"]
+        words += ["--suite", self.suite]
+        words += ["--clock", "--budget", f"{self.budget_s:g}"] if self.clock else ["--no-clock"]
         return " ".join(words)
 
     @property
@@ -254,7 +258,7 @@ def _amount(value: float | None, unit: str) -> str:
 
 def _change(value: float | None, *, difference: bool) -> str:
     """A ratio as percent more or less, which shows one byte in a million; a difference as it is."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return ""
     if difference:
         return f"{value:+.3f}"

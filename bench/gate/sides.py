@@ -6,8 +6,9 @@ the same order every time.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..engine import admission
 from ..engine.checkout import Commit
@@ -17,7 +18,12 @@ from ..engine.metrics import METRICS
 from ..lab import tryout
 from ..lab.workers import each_apart
 
+if TYPE_CHECKING:
+    from ..lab.training import Run
+
 Tell = Callable[[str], None]
+UNMEASURED = "not measured"
+"""The outcome of a side on which this ruler fails: nothing follows about the plugin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,23 +76,32 @@ def one_thread(at: Commit) -> OneThread:
 def exact(problem: Problem, at: Commit, tell: Tell) -> Sights:
     """Everything of a problem that repeats exactly, on the side ``at``."""
     metrics = tuple(name for name in problem.metrics if METRICS[name].exact)
-    held = hold_apart(
-        replace(problem, metrics=metrics),
-        lambda plugin, stage: tell(f"{plugin} {stage}"),
-        at=one_thread(at),
-    )
+    try:
+        held = hold_apart(
+            replace(problem, metrics=metrics),
+            lambda plugin, stage: tell(f"{plugin} {stage}"),
+            at=one_thread(at),
+        )
+    except (
+        Exception
+    ) as error:  # what a contest raises is about the problem: this side has none such
+        return _none(problem.plugins, error)
     return sights(held, problem.plugins)
 
 
 def trained(held: "tryout.Tryout", at: Commit, device: str, tell: Tell) -> Sights:
     """The scores of a task's mixers, one a seed, on the side ``at``."""
-    results, _ = tryout.hold(
-        held,
-        device=device,
-        workers=min(2, os.cpu_count() or 1),
-        progress=lambda done, total, run: tell(f"{run.mixer} seed {run.seed}, {done} of {total}"),
-        at=one_thread(at),
-    )
+
+    def told(done: int, total: int, run: "Run") -> None:
+        tell(f"{run.mixer} seed {run.seed}, {done} of {total}")
+
+    workers = min(2, os.cpu_count() or 1)
+    try:
+        results, _ = tryout.hold(
+            held, device=device, workers=workers, progress=told, at=one_thread(at)
+        )
+    except Exception as error:  # a run that fails is an answer: this is about the task on this side
+        return _none(held.mixers, error)
     return sights(results, held.mixers)
 
 
@@ -97,7 +112,7 @@ def admitted(plugins: Sequence[tuple[str, str]], at: Commit, tell: Tell) -> Sigh
         plugin, _ = plugins[number]
         tell(f"{plugin} contract")
         found[plugin] = (
-            Sight(outcome="wrong", reason=str(answer), failing=1)
+            Sight(outcome="not run", reason=str(answer))
             if isinstance(answer, Exception)
             else Sight(outcome=answer.outcome, reason=answer.reason, failing=answer.failing)
         )
@@ -111,6 +126,11 @@ def _admission(plugin: tuple[str, str]) -> admission.Admission:
     if lookup(plugin_id).kind == "mixer":
         return admission.laws(plugin_id)
     return admission.admission(plugin_id, device)
+
+
+def _none(plugins: Sequence[str], error: Exception) -> Sights:
+    sight = Sight(outcome=UNMEASURED, reason=f"{type(error).__name__}: {error}")
+    return dict.fromkeys(plugins, sight)
 
 
 def sights(results: Results, plugins: Sequence[str]) -> Sights:
@@ -130,13 +150,3 @@ def _sight(results: Results, plugin: str) -> Sight:
         figures=figures,
         missing={each.metric: each.reason for each in mine if each.metric},
     )
-
-
-def rivals(contested: Sequence[Contested]) -> Iterator[Problem]:
-    """The problems of the rivals, each once."""
-    seen: list[Problem] = []
-    for each in contested:
-        for _, problem in each.baselines:
-            if problem not in seen:
-                seen.append(problem)
-                yield problem

@@ -9,19 +9,22 @@ from pathlib import Path
 import pytest
 
 from bench.engine.checkout import Commit
-from bench.gate import allowance, exact, report
+from bench.engine.contest import Problem
+from bench.gate import allowance, exact, report, sides
 from bench.gate.allowance import FILE, settings
 from bench.gate.binaries import Target, identical
 from bench.gate.exact import Place, Score
 from bench.gate.finding import Answer, Finding
 from bench.gate.reach import Reach, Side
-from bench.gate.sides import Sight
+from bench.gate.sides import UNMEASURED, Sight
 
 KEEP, REGRESSION, UNCLEAR = Answer.KEEP, Answer.REGRESSION, Answer.UNCLEAR
 HERE = Place(plugin="scans.one", sizes="B1-T64-D8", dtype="float32")
 WRONG = Sight(outcome="wrong", reason="forward: output 0", failing=2)
 REFUSED = Sight(outcome="unsupported", reason="T=64, want at most 32")
 GONE = Sight(outcome="not run", reason="No module named impl.gone")
+
+NEVER = Sight(outcome=UNMEASURED, reason="KeyError: 'x'")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,8 @@ def test_registers_and_shared_bytes_count_when_occupancy_falls(
         (REFUSED, REFUSED, KEEP, "on both sides unsupported"),
         (REFUSED, WRONG, REGRESSION, "refused at the base, now wrong"),
         (GONE, WRONG, KEEP, "not run at the base, now wrong"),
+        (NEVER, Sight(), UNCLEAR, "the base cannot be measured with this ruler: KeyError"),
+        (Sight(), NEVER, UNCLEAR, "the head cannot be measured with this ruler: KeyError"),
     ],
 )
 def test_a_side_that_breaks_gets_a_line(
@@ -86,6 +91,18 @@ def test_a_side_that_breaks_gets_a_line(
 ) -> None:
     found = exact.outcome(HERE, base, head)
     assert found is not None and found.answer is answer and says in found.why
+
+
+def test_a_side_that_the_ruler_fails_on_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no such op")
+
+    monkeypatch.setattr(sides, "hold_apart", fails)
+    problem = Problem(
+        op="none", plugins=("scans.one",), sizes={}, dtype="float32", device="cpu", metrics=()
+    )
+    found = sides.exact(problem, Commit("a" * 40, 0, clean=True), lambda _: None)
+    assert found["scans.one"].outcome == UNMEASURED
 
 
 def test_what_is_ok_on_both_sides_has_figures_instead() -> None:
@@ -221,6 +238,7 @@ def told(*findings: Finding) -> report.Report:
         ),
         everything=False,
         clock=False,
+        budget_s=300.0,
         notes=("a|b\nc",),
     )
 
