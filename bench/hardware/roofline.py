@@ -188,7 +188,7 @@ def bound(
 
 
 def calibrate(device: str, rounds: int = 9) -> Calibration:
-    """Time copies and matrix products on the machine in hand, in interleaved rounds.
+    """Time copies and matrix products on the machine in hand, one after another.
 
     A copy counts each byte once read and once written, as STREAM does. A CPU's samples start from
     warm caches, so there copies of several sizes are taken; a GPU is timed from a cold cache, and
@@ -197,8 +197,13 @@ def calibrate(device: str, rounds: int = 9) -> Calibration:
     kind = device.partition(":")[0]
     calls = {str(each): _copy(each, device) for each in COPIES[kind]}
     calls |= {operand: _product(operand, SIDE[kind], device) for operand in OPERANDS[kind]}
+    each_s = CALIBRATED_S / len(calls)
     with _exact_float32():
-        taken = clock.rounds(calls, device=device, rounds=rounds, seconds=CALIBRATED_S)
+        # best samples are never paired, and what disturbs one call need not cost another its round
+        taken = {
+            name: clock.rounds({name: call}, device=device, rounds=rounds, seconds=each_s)[name]
+            for name, call in calls.items()
+        }
     for name, timing in taken.items():
         if not timing.samples:
             raise RuntimeError(f"no undisturbed sample of {name}: {timing.why}")
