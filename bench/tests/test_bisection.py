@@ -9,6 +9,7 @@ import pytest
 
 from bench.engine import checkout, contest, runner, store
 from bench.engine.contest import Problem, Results
+from bench.engine.overlay import requirements
 from bench.engine.record import Measurement
 from bench.hardware import machine
 from bench.tests.test_judge import case, claim
@@ -163,8 +164,10 @@ def test_a_commit_is_measured_on_the_claims_own_problem(held: list[Problem]) -> 
 
 
 def stored(problem: Problem, ratio: float, commit: str) -> list[Measurement]:
+    """As they are read back: asv stores neither the Python nor the threads of the process."""
     at = replace(checkout.here(), hash=commit)
-    return list(store.measurements(problem, results(problem, ratio), at))
+    found = store.measurements(problem, results(problem, ratio), at)
+    return [replace(one, stack=requirements()) for one in found]
 
 
 def test_what_is_stored_and_settles_it_is_not_measured_again(held: list[Problem]) -> None:

@@ -147,8 +147,9 @@ class Prober:
         if not claim.covers_machine((here.kind, here.name)):
             wanted = claim.where["machine"]
             raise ValueError(f"the claim is about {wanted}, this machine is {here.name}")
+        software = _software(here.stack)
         self._stored = [
-            one for one in known if one.machine == here.name and dict(one.stack) == dict(here.stack)
+            one for one in known if one.machine == here.name and _software(one.stack) == software
         ]
         self._names = (here.kind, here.name)
         self._contestants = tuple(filter(None, (claim.plugin, claim.against)))
@@ -233,6 +234,11 @@ class Prober:
 
     def _covers(self, sizes: str, dtype: str) -> bool:
         return self._claim.covers(machine=self._names, dtype=dtype, sizes=sizes)
+
+
+def _software(stack: "Mapping[str, str]") -> dict[str, str]:
+    """What of a stack is stored with figures whichever process stored them."""
+    return {name: version for name, version in stack.items() if name not in ("python", "threads")}
 
 
 def _holds(judged: judge.Judged) -> bool | None:
