@@ -151,7 +151,7 @@ def binaries(place: Place, base: Compiled, head: Compiled, settings: Settings) -
     if isinstance(base, str) or isinstance(head, str):
         yield place.finding("registers", *_uncompiled(base, head))
         return
-    for target in sorted({*base, *head}):
+    for target in sorted({*base, *head}, key=_number):
         here = replace(place, target=target)
         before, after = base.get(target), head.get(target)
         if before is None or after is None:
@@ -163,6 +163,11 @@ def binaries(place: Place, base: Compiled, head: Compiled, settings: Settings) -
             for metric, value in before.figures.items():
                 allowed = settings.allowances[metric]
                 yield compare(here, allowed, value, after.figures[metric], shares)
+
+
+def _number(target: str) -> tuple[int, str]:
+    """``sm_90`` before ``sm_100``."""
+    return int(target.split()[0].removeprefix("sm_")), target
 
 
 def _uncompiled(base: Compiled, head: Compiled) -> tuple[Answer, str]:
