@@ -315,8 +315,10 @@ def _clock(
     tokens = problem.sizes["B"] * problem.sizes["T"]
     for plugin, timing in timings.items():
         if not timing.samples:
+            # a round counts when nobody was disturbed in it
             reason = (
-                f"the machine was busy in all {timing.dropped} rounds (watched: {timing.watch})"
+                "the machine was busy in every round: "
+                f"{timing.dropped} samples dropped (watched: {timing.watch})"
             )
             results.missing(plugin, "not run", reason, told[plugin][0], again=True)
             continue
