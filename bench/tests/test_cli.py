@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from bench.cli import main
+from bench.engine import record
 from bench.hardware import nvml
+from bench.hardware.roofline import Calibration
 from bench.verdict import claims
 from impl import registry
 
@@ -291,11 +293,15 @@ def test_interrupted_run_keeps_what_it_has_and_exits_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    reached = Calibration(copies={2**20: [1.0]}, products={"fp32": [1.0]})
+    monkeypatch.setattr("bench.engine.ceilings.measure", lambda *_: reached)
     monkeypatch.setattr("bench.engine.runner.hold_apart", interrupted)
     words = ["run", "--suite", "smoke", "--budget", "9", "--out", str(tmp_path), "--json"]
     status, out, _ = run(capsys, *words)
     assert status == 130
-    assert json.loads(out)["measured"] == 0
+    assert json.loads(out)["measured"] == 1
+    (kept,) = record.read_all(tmp_path, aside=True)[:1]
+    assert kept.samples == (1.0,)
 
 
 @pytest.mark.parametrize("words", [["list"], ["show", "026"], ["list", "--coverage"]])
