@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from asv import util
 
+from bench.engine.record import CorruptResults
 from bench.verdict import page
+from bench.verdict.shown import machines
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = Path(__file__).parent / "miniature" / "results"
@@ -76,10 +78,21 @@ def shown(site: Path) -> Any:
     return json.loads(text.removeprefix("var madbench = ").removesuffix(";\n"))
 
 
+@pytest.fixture(scope="module")
+def parts(site: Path) -> Any:
+    found = {}
+    for file in sorted(site.glob("data/*/*.js")):
+        text = file.read_text(encoding="utf-8").removeprefix("madbench.parts[")
+        name, _, part = text.removesuffix(";\n").partition("] = ")
+        found[json.loads(name)] = json.loads(part)
+    return found
+
+
 def test_verdicts_come_first(site: Path) -> None:
     html = (site / "index.html").read_text(encoding="utf-8")
     tabs = re.findall(r'<a href="([^"]+)">', html[html.index("<nav>") : html.index("</nav>")])
-    assert tabs[0] == "#/verdicts" and "asv.html#/regressions" in tabs
+    assert tabs[0] == "#/verdicts" and "#/changes" in tabs
+    assert "asv.html#/regressions" in (site / "scripts" / "changes.js").read_text(encoding="utf-8")
 
 
 def test_every_proposal_is_listed(shown: Any) -> None:
@@ -99,17 +112,19 @@ def test_a_claim_comes_with_its_evidence(shown: Any) -> None:
         assert case["commit"] and case["committed"]
 
 
-def test_what_is_broken_shows_no_figure(site: Path, shown: Any) -> None:
-    (table,) = [one for one in shown["tables"] if one["subject"] == "matrix_recurrence"]
+def test_what_is_broken_shows_no_figure(site: Path, shown: Any, parts: Any) -> None:
+    (table,) = parts["subject/matrix_recurrence"]["tables"]
     rows = {row["plugin"]: row for row in table["rows"]}
     assert rows[BROKEN]["contract"] == "wrong" and rows[BROKEN]["figures"] == {}
     assert rows["scans.cyclic_reduction.matrix"]["figures"]["time"]["value"] == 4102.05
     # figures of it at the newest commit alone
     for figure in ("7771.25", "195441777.0", "8777.0"):
         assert figure in (MINIATURE / "miniature-cpu" / results_at(table)).read_text()
-        assert figure not in (site / "verdicts.js").read_text(encoding="utf-8")
+        for file in (site / "verdicts.js", *site.glob("data/*/*.js")):
+            assert figure not in file.read_text(encoding="utf-8"), file.name
     assert shown["plugins"][BROKEN]["contract"][0]["reason"] == "output: error 0.3, bound 1e-6"
-    assert [point[0] for point in table["history"]["time"][BROKEN]] == [0]
+    series = parts["subject/matrix_recurrence"]["series"]
+    assert {one["metric"] for one in series if one["plugin"] == BROKEN} == {"contract"}
     against = [
         claim
         for one in shown["proposals"]
@@ -144,8 +159,11 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"([^\"]*)\"", text)
         loaded += re.findall(r"url\(([^)]*)\)|@import", text)
         assert not [one for one in loaded if re.match(r"[\"']?(?:https?:)?//", one)], file.name
-    ours = (site / "site.js").read_text(encoding="utf-8")
-    assert not re.search(r"XMLHttpRequest|fetch\(|import\(|innerHTML|\bsrc\b", ours)
+    for file in site.glob("scripts/*.js"):
+        ours = file.read_text(encoding="utf-8")
+        assert not re.search(r"XMLHttpRequest|fetch\(|import\(|innerHTML", ours), file.name
+        # one script loads others, from the folders of the site alone
+        assert ("src:" in ours) == (file.name == "parts.js"), file.name
 
 
 def test_every_local_file_that_is_named_is_there(site: Path) -> None:
@@ -155,16 +173,127 @@ def test_every_local_file_that_is_named_is_there(site: Path) -> None:
             assert (site / named).is_file(), f"{file.name} names {named}"
 
 
+def ours(site: Path) -> dict[str, bytes]:
+    """Every file that the site's own pages consist of."""
+    named = [site / name for name in ("index.html", "asv.html", "regressions.json")]
+    files = [*named, *site.glob("*.css"), *site.glob("scripts/*"), *site.glob("data/*/*")]
+    found = [*files, site / "verdicts.js", site / "vendor" / page.PLOTS]
+    return {file.relative_to(site).as_posix(): file.read_bytes() for file in sorted(found)}
+
+
 def test_a_second_publish_gives_the_same_bytes(folder: Path, site: Path) -> None:
-    names = ("index.html", "asv.html", "verdicts.js", "site.js", "site.css", "regressions.json")
-    before = {name: (site / name).read_bytes() for name in names}
+    before = ours(site)
     publish(folder)
-    assert {name: (site / name).read_bytes() for name in names} == before
+    assert ours(site) == before
 
 
 def test_nothing_names_this_machine(site: Path) -> None:
-    text = (site / "verdicts.js").read_text(encoding="utf-8")
-    assert str(ROOT) not in text and str(Path.home()) + "/" not in text
+    for name, content in ours(site).items():
+        if name != f"vendor/{page.PLOTS}":
+            text = content.decode()
+            assert str(ROOT) not in text and str(Path.home()) + "/" not in text, name
+
+
+def test_every_script_that_is_written_is_loaded_once(site: Path) -> None:
+    html = (site / "index.html").read_text(encoding="utf-8")
+    loaded = re.findall(r'<script src="scripts/([^"]+)"', html)
+    assert sorted(loaded) == sorted(file.name for file in (site / "scripts").iterdir())
+
+
+def test_the_source_of_every_plugin_is_there(shown: Any, parts: Any) -> None:
+    for name, plugin in shown["plugins"].items():
+        lines = parts[f"source/{plugin['file']}"].splitlines()
+        assert lines[plugin["line"] - 1].startswith(("@", "def ", "class ")), name
+
+
+def test_a_change_has_a_direction_and_a_recovery_stays(shown: Any) -> None:
+    found = {
+        (one["plugin"], one["metric"], one["direction"]): one
+        for one in shown["changes"]
+        if one["dtype"] == "float32" and one["sizes"] in ("mqar-T48", "B1-T512-H2-K32-V32")
+    }
+    assert found["mixers.cosformer", "accuracy", "worse"]["recovered"] is None
+    assert ("mixers.gated_cosformer", "accuracy", "better") in found
+    rise = found["chunkwise.linear_attention", "traffic", "recovered"]
+    assert (rise["size"], rise["difference"]) == (1.25, False)
+    fall = found["chunkwise.linear_attention", "traffic", "better"]
+    assert rise["recovered"] == fall["commit"]
+
+
+def test_a_figure_that_decides_nothing_is_neither_worse_nor_better(shown: Any, parts: Any) -> None:
+    derived = {name for name, metric in shown["metrics"].items() if metric["way"] == "definition"}
+    assert derived == {"compulsory"}
+    assert not [one for one in shown["changes"] if one["metric"] in derived]
+
+
+def test_a_series_over_commits_has_its_points_in_order(parts: Any) -> None:
+    part = parts["subject/mqar-T48"]
+    dates = [committed for _, committed in part["commits"]]
+    assert dates == sorted(dates) and len(dates) == 6
+    (one,) = [
+        each
+        for each in part["series"]
+        if (each["plugin"], each["metric"]) == ("mixers.cosformer", "accuracy")
+    ]
+    assert [place for place, *_ in one["points"]] == list(range(6))
+
+
+def test_a_machine_has_ceilings_a_roofline_and_the_gates_calibration(shown: Any) -> None:
+    card, cpu = (shown["machines"][f"miniature-{name}"] for name in ("card", "cpu"))
+    (ceiling,) = card["ceilings"]
+    assert ceiling["origin"] == "measured" and set(ceiling["flops_per_s"]) == {"fp32", "bf16"}
+    assert {row["bytes_are"] for row in card["roofline"]} == {"measured"}
+    assert all(row["bound_us"] < row["time_us"] for row in card["roofline"])
+    (calibration,) = cpu["gate"]
+    # a number without bound is no JSON
+    assert [row["smallest"] for row in calibration["planted"]] == [0.041, None]
+
+
+def test_a_leaderboard_names_the_rivals(shown: Any) -> None:
+    board = next(one for one in shown["leaderboards"] if one["subject"] == "linear_attention")
+    for row in board["rows"]:
+        rival = row["against"]["attention.flash2"]
+        assert (rival["name"], rival["same_function"]) == ("FlashAttention-2", False)
+        assert rival["paired"] and "another function" in rival["note"]
+
+
+def test_learning_curves_stand_with_their_task(parts: Any) -> None:
+    runs = parts["subject/mqar-T48"]["curves"]
+    assert {(run["mixer"], run["seed"]) for run in runs} == {
+        (f"mixers.{name}", seed) for name in ("cosformer", "gated_cosformer") for seed in range(3)
+    }
+
+
+def test_the_contract_of_a_mixer_is_no_task_of_its_own(shown: Any) -> None:
+    assert set(shown["subjects"]) == {"linear_attention", "matrix_recurrence", "mqar-T48"}
+
+
+def test_no_name_leads_out_of_the_site(tmp_path: Path) -> None:
+    page.write(tmp_path / "site", {"parts": {"subject/../../../escaped": {}}})
+    assert not list(tmp_path.glob("escaped*"))
+    assert [file.name for file in (tmp_path / "site").glob("data/subject/*")] == [
+        "..%2F..%2F..%2Fescaped.js"
+    ]
+
+
+def test_a_broken_machine_file_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    folder.mkdir()
+    (folder / "machine.json").write_text("{")
+    (folder / machines.CALIBRATION).write_text('{"rounds": 3}\n{\n')
+    with pytest.warns(CorruptResults) as warned:
+        found = machines.machines(tmp_path, [])
+    assert len(warned) == 2
+    assert found == {"lost": {"facts": {"machine": "lost"}, "gate": [{"rounds": 3}], "runs": []}}
+
+
+def test_the_plots_are_drawn_by_the_installed_library(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert b"plotly.js v" in (site / "vendor" / page.PLOTS).read_bytes()[:200]
+    monkeypatch.setattr(page, "find_spec", lambda name: None)
+    with pytest.raises(util.UserError, match="plotly is not installed"):
+        page.keep_plots(tmp_path)
 
 
 def test_the_page_of_this_asv_is_the_one_we_know() -> None:

@@ -5,16 +5,21 @@ verdicts take its place; they need no server, no third-party script and no netwo
 """
 
 import json
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from asv import util
 from asv.console import log
 from asv.publishing import OutputPublisher
 
-from . import contents, current, vendored
+from . import contents, current, vendored, vetted
+from .history.ancestry import ancestry
 
 STATIC = Path(__file__).parent / "site"
+PLOTS = "plotly.min.js"
 TAB = '<li id="nav-li-verdicts"><a href="index.html">Verdicts</a></li>\n\t'
 ANCHORS = {
     '<li id="nav-li-" class="active">': TAB,
@@ -35,9 +40,13 @@ class Verdicts(OutputPublisher):
     def publish(cls, conf: Any, repo: Any, benchmarks: Any, graphs: Any, revisions: Any) -> None:
         """Write the site's pages over asv's index. UserError when asv's page is another one."""
         site, results = Path(conf.html_dir), Path(conf.results_dir)
-        found = contents.contents(
-            results, current.measurements(results), current.judgements(results)
-        )
+        with vetted.told_once():
+            history = ancestry(Path(conf.repo))
+            known, aside = (
+                current.measurements(results, history, aside=aside) for aside in (False, True)
+            )
+            judged = current.judgements(known=known)
+            found = contents.contents(results, known, judged, aside=aside, history=history)
         found["commit_url"] = conf.show_commit_url if "://" in conf.show_commit_url else None
         write(site, found)
         lacking = keep_asv(site, Path(conf.env_dir).parent / "vendor")
@@ -45,14 +54,45 @@ class Verdicts(OutputPublisher):
             log.info(f"asv's own pages lack {', '.join(lacking)} and are left out")
 
 
-def write(site: Path, found: Any) -> None:
-    """The pages and ``verdicts.js``, which holds the data: a page on disk may load no JSON."""
-    text = json.dumps(found, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def write(site: Path, found: Mapping[str, Any]) -> None:
+    """The pages and their data, as scripts: a page on disk may load no JSON.
+
+    ``verdicts.js`` has what every page needs; a part is loaded by the pages that show it.
+    """
+    site.mkdir(exist_ok=True)
+    whole = {name: value for name, value in found.items() if name != "parts"}
+    (site / "verdicts.js").write_text(f"var madbench = {script(whole)};\n", encoding="utf-8")
+    for name, part in found["parts"].items():
+        kind, _, which = name.partition("/")
+        # a task may have any name, and none leads out of the folder
+        place = site / "data" / kind / (quote(which, safe="!'()*") + ".js")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        text = f"madbench.parts[{script(name)}] = {script(part)};\n"
+        place.write_text(text, encoding="utf-8")
+    for folder in ("", "scripts"):
+        (site / folder).mkdir(exist_ok=True)
+        for file in sorted((STATIC / folder).iterdir()):
+            if file.suffix in (".js", ".css"):
+                (site / folder / file.name).write_bytes(file.read_bytes())
+    keep_plots(site)
+
+
+def script(value: object) -> str:
+    """A value as JavaScript that may stand in a page."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # a script may hold no end of a script
-    text = text.replace("</", "<\\/").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    (site / "verdicts.js").write_text(f"var madbench = {text};\n", encoding="utf-8")
-    for name in ("site.js", "site.css"):
-        (site / name).write_bytes((STATIC / name).read_bytes())
+    return text.replace("</", "<\\/").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def keep_plots(site: Path) -> None:
+    """The library that draws the plots, out of the installed package, which is not imported."""
+    spec = find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise util.UserError("plotly is not installed, so no plot can be drawn: run `make` again")
+    (site / "vendor").mkdir(exist_ok=True)
+    (site / "vendor" / PLOTS).write_bytes(
+        (Path(spec.origin).parent / "package_data" / PLOTS).read_bytes()
+    )
 
 
 def keep_asv(site: Path, cache: Path) -> list[str]:
