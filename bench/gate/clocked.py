@@ -252,7 +252,9 @@ def _why(cell: Cell, one: Decision, taken: Taken, margin: float) -> str:
     if one.rounds < decision.FEWEST:
         busy = "; the machine was busy" if one.rounds < len(taken.rounds) else ""
         return f"{one.rounds} rounds, want at least {decision.FEWEST}{busy}"
-    return f"both a loss of more than {margin:.0%} and none fit the scatter of {one.rounds} rounds"
+    return (
+        f"{one.rounds} rounds show neither a loss of more than {margin:.0%} nor that there is none"
+    )
 
 
 def _lost(cell: Cell, lost: Mapping[tuple[Entry, str], Lost], target: str) -> Finding:

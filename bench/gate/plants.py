@@ -4,7 +4,7 @@ Both sides of a planted change are trees made from this one. Each has, for every
 ``impl/planted/<plant>/<plugin>.py`` with the plugin's own source; at the head one thing is edited in:
 
     sleep   a busy wait of a share of the call, on the GPU its own spinning kernel
-    copy    an extra copy of bytes that take about that share to copy
+    copy    extra copies of a small block, as many as take about that share
     tile    another value of a knob: as much slower, or faster, as that happens to be
     same    nothing
 
@@ -14,7 +14,6 @@ measured with everything else.
 
 import ast
 import itertools
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,8 +32,11 @@ PLANTED = "planted"
 MEASURED = ("impl", "correctness")
 SIZING = 15
 """Samples behind the size of a plant."""
-LARGEST = 2**30
-"""Bytes at which the search for a copy that is slow enough ends."""
+BLOCK = 2**12
+"""Elements of a copy. The cost of one large copy follows the allocator's habits, not its size; that
+of many small ones follows their number."""
+TRIED = 50
+"""Copies timed together to know the cost of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Plant:
     share: float | None = None
     """Share of the call that it was sized to; None for a tile, 0 for no change."""
     amount: int = 0
-    """Nanoseconds of a busy wait, cycles of a spinning kernel, elements copied, value of the knob."""
+    """Nanoseconds of a busy wait, cycles of a spinning kernel, number of copies, value of the knob."""
     knob: str = ""
 
     @property
@@ -101,7 +103,8 @@ def _statements(plant: Plant, tensor: str, device: str) -> Iterator[str]:
         yield "from torch.cuda import _sleep"
         yield f"_sleep({plant.amount})"
     elif plant.kind == "copy":
-        yield f"{tensor}.new_empty({plant.amount}).clone()"
+        yield f"for _ in range({plant.amount}):"
+        yield f"    {tensor}.new_empty({BLOCK}).clone()"
 
 
 def _retiled(source: str, node: ast.FunctionDef, plant: Plant) -> str:
@@ -167,7 +170,7 @@ def amounts(asked: tuple[Sequence[Plant], Entry]) -> list[int]:
     plants, entry = asked
     if isinstance(why := turns.ready((entry, None)), str):
         raise ValueError(why)
-    call_s = _seconds(lambda: turns.sample(entry))
+    call_s = _seconds(turns.sample)
     return [_amount(each, entry, call_s) for each in plants]
 
 
@@ -177,36 +180,26 @@ def _amount(plant: Plant, entry: Entry, call_s: float) -> int:
     assert plant.share is not None
     wanted = plant.share * call_s
     if plant.kind == "copy":
-        return _elements(wanted, entry)
+        return _copies(wanted, entry)
     if entry.device == "cpu":
         return max(1, round(wanted * 1e9))
     return _cycles(wanted, entry.device)
 
 
-def _elements(wanted: float, entry: Entry) -> int:
-    """Elements whose copy takes ``wanted`` seconds; at least one, whose copy may take longer.
-
-    A copy is timed right after a call, which leaves it the caches and pages that it will find.
-    """
+def _copies(wanted: float, entry: Entry) -> int:
+    """Copies that take ``wanted`` seconds, at least one."""
     import torch
 
     like = torch.empty(1, dtype=getattr(torch, entry.dtype), device=entry.device)
     watch = clock.stopwatch(entry.device)
 
-    def seconds(count: int) -> float:
-        found = []
-        for _ in range(SIZING):
-            turns.sample(entry)
-            found.append(watch.seconds(lambda: like.new_empty(count).clone(), 1))
-        return median(found)
+    def many() -> None:
+        for _ in range(TRIED):
+            like.new_empty(BLOCK).clone()
 
-    few, many = 1, 2
-    least = before = seconds(few)
-    while (taken := seconds(many)) < wanted and many * like.element_size() < LARGEST:
-        few, many, before = many, 2 * many, taken
-    if least >= wanted or taken <= before:
-        return few
-    return few + math.floor((many - few) * min(1.0, (wanted - before) / (taken - before)))
+    number = watch.number(many)
+    one = _seconds(lambda: watch.seconds(many, number) / number) / TRIED
+    return max(1, round(wanted / one))
 
 
 def _cycles(wanted: float, device: str) -> int:

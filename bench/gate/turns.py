@@ -141,11 +141,11 @@ def problem_of(entry: Entry) -> contest.Problem:
     )
 
 
-def sample(entry: Entry) -> float | None:
-    """Seconds of one call of ``entry``, for which this process is ready; None when disturbed."""
+def sample(_: None = None) -> float | None:
+    """Seconds of one call of what this process is ready for; None when disturbed."""
     call, watch = _held.call, _held.watch
     if watch is None or isinstance(call, str):
-        raise ValueError(f"{entry.plugin} is not ready, want ready() before sample()")
+        raise ValueError("nothing is ready to be timed, want ready() before sample()")
     call()
     elapsed = watch.seconds(call, _held.number)
     return None if watch.disturbance() else elapsed / _held.number
@@ -217,7 +217,7 @@ def _time(pair: Pair, entry: Entry, number: int, found: _Found) -> None:
     for attempt in range(pairs(max(answers.values()))):
         both: dict[str, float] = {}
         for side in clock.order(SIDES, number + attempt):
-            answer = pair[side].call(sample, entry)
+            answer = pair[side].call(sample, None)
             if isinstance(answer, Exception):
                 found.lost = {side: _lost(answer)}
                 return
