@@ -14,7 +14,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--virtual-time-budget=15000", "--dump-dom",
 )  # fmt: skip
-TABS = ("", "#summarylist", "#regressions", "#/verdicts")
+TABS = ("", "#summarylist", "#regressions", "#/verdicts", "#/changes", "#/machines")
 
 
 def main() -> str | None:

@@ -29,7 +29,7 @@
   }
 
   /* {name, x, y, low, high, text, colour, symbol, dash, width, opacity, lines, marks, group, silent} */
-  function trace(one, colours) {
+  function trace(one, colours, narrow) {
     const colour = colours[one.colour] || one.colour;
     const marks = one.marks === undefined || one.marks;
     const lines = one.lines === undefined || one.lines;
@@ -40,7 +40,9 @@
       marker: {color: colour, symbol: one.symbol || "circle", size: one.size || 8,
         line: {color: colour, width: (one.symbol || "").endsWith("-open") ? 2 : 0}},
       showlegend: !one.silent, hoverinfo: one.silent ? "skip" : "text",
-      legendgroup: one.group, legendgrouptitle: one.group && one.titled ? {text: one.group} : undefined
+      /* on a phone the legend has one column, and every name says its group */
+      legendgroup: narrow ? undefined : one.group,
+      legendgrouptitle: one.titled && !narrow ? {text: one.group} : undefined
     };
     if (one.low) { made.error_y = whiskers(one, colour); }
     return made;
@@ -83,7 +85,7 @@
     const narrow = width < NARROW;
     const shown = spec.traces.filter((one) => !one.silent);
     const groups = new Set(shown.map((one) => one.group).filter(Boolean)).size;
-    const legend = narrow ? shown.length * 21 + groups * 22 + 24 : 0;
+    const legend = narrow ? shown.length * 19 + 12 : 0;
     const height = Math.max(spec.height || 380, narrow ? 0 : 130 + 21 * shown.length + 26 * groups);
     return {
       height: narrow ? 330 + legend : height, width: width,
@@ -91,8 +93,8 @@
       font: {family: getComputedStyle(document.body).fontFamily, size: narrow ? 11 : 12, color: colours.ink},
       margin: {l: narrow ? 48 : 64, r: narrow ? 8 : 16, t: spec.notes && spec.notes.length ? 46 : 14, b: narrow ? legend + 46 : 48},
       xaxis: axis(spec.x, colours), yaxis: axis(spec.y, colours), showlegend: shown.length > 0,
-      legend: narrow ? {orientation: "v", x: 0, xanchor: "left", y: 0, yanchor: "bottom", yref: "container", xref: "container",
-        font: {size: 11}} : {x: 1.02, xanchor: "left", y: 1, font: {size: 12}},
+      legend: narrow ? {orientation: "h", x: 0, xref: "container", xanchor: "left", y: 0, yref: "container", yanchor: "bottom",
+        entrywidth: 1, entrywidthmode: "fraction", font: {size: 11}} : {x: 1.02, xanchor: "left", y: 1, font: {size: 12}},
       hoverlabel: {bgcolor: colours.raised, bordercolor: colours.line, font: {color: colours.ink, size: 12}},
       hovermode: "closest", dragmode: narrow ? false : "zoom",
       shapes: (spec.lines || []).map((one) => ({type: "line", x0: one.x, x1: one.x, yref: "paper", y0: 0, y1: 1,
@@ -107,7 +109,7 @@
       const width = place.clientWidth, colours = theme();
       /* the reader may have gone on before the library came, or not have opened what holds the plot */
       if (!place.isConnected || !width) { return null; }
-      const marks = spec.traces.map((one) => trace(one, colours));
+      const marks = spec.traces.map((one) => trace(one, colours, width < NARROW));
       return library.react(place, marks, layout(spec, colours, width), {displayModeBar: false});
     });
   }
@@ -122,7 +124,7 @@
     new ResizeObserver(() => {
       if (place.clientWidth !== width) {
         width = place.clientWidth;
-        draw(place, spec);
+        setTimeout(() => draw(place, spec));
       }
     }).observe(place);
     return el("figure", {}, place, el("figcaption", {}, spec.label),
