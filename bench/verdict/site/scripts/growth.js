@@ -16,7 +16,7 @@
   /* Tables with a length, newest last, so that a newer figure takes the place of an older one. */
   function withLength(tables) {
     return tables.filter((one) => /(^|-)T\d/.test(one.sizes) && one.sizes !== one.subject && !one.kind.startsWith("sm_"))
-      .sort((a, b) => (a.committed < b.committed ? -1 : 1));
+      .sort((a, b) => (a.committed < b.committed ? -1 : a.committed > b.committed ? 1 : 0));
   }
   /* metric to id to T to {value, interval, table} */
   function collected(tables, metrics, wanted) {

@@ -58,7 +58,7 @@
         (data.metrics[mine[0].metric].higher_is_better ? "higher" : "lower") + " is better. " +
         (marks.length ? "A vertical line is a commit at which a figure changed." : "No change was found."),
       x: {title: "commit", ticks: ticks, texts: ticks.map((k) => part.commits[at[k]][0].slice(0, 8)), range: [-0.5, at.length - 0.5]},
-      y: {title: mine[0].metric.replaceAll("_", " ") + (unit ? ", " + unit : ""), zero: true},
+      y: {title: mine[0].metric + (unit ? " (" + unit + ")" : ""), zero: true},
       traces: traces, lines: marks.map((one) => ({x: one.spot - 0.5, colour: colour[one.direction], dash: one.recovered ? "dot" : "dash"})),
       notes: marks.map((one, i) => ({x: one.spot - 0.5, up: 2 + 14 * (i % 3), colour: colour[one.direction], text: one.direction + " " + size(one)})),
       columns: ["plugin", "commit", "value", "99% interval"], rows: rows
@@ -109,7 +109,7 @@
   }
   function turns(list) {
     if (!list || !list.length) { return null; }
-    return table(["verdict", "since commit", "of", "rule"], list.slice().reverse().map((one) =>
+    return table(["verdict", "since commit", "date", "rule"], list.slice().reverse().map((one) =>
       [[state(one.verdict)], commit(one.commit), day(one.committed), el("code", {}, one.rule)]));
   }
 

@@ -56,7 +56,7 @@
     });
     const modelled = site.unique(placed, (row) => [row.bytes_are]).join(" or ");
     const label = "Every kernel on the roofline of this machine: products a second against products a byte (bytes " + modelled +
-      "). Times and ceilings are measured; lines are what a copy and a product reached here.";
+      "). Times are measured" + (tops.length ? ", and so are the lines: what a copy and a product reached here." : ".");
     const left = rows.length - placed.length;
     return [placed.length ? plot({label: label, height: 480, traces: [...roofs(placed, tops[0]), ...traces],
       x: {title: "flop a byte, bytes " + modelled + " (log)", log: true}, y: {title: "flop/s (log)", log: true}, columns: [], rows: []}) : null,
@@ -64,12 +64,15 @@
       " no place on a log axis.") : null,
     details("Every kernel as a table (" + rows.length + ")", el("p", {"class": "faint"}, "The bound is that of any implementation: compulsory bytes at ",
       "the speed of a copy as large. The own bound is that of this kernel's bytes and products. Above 100% bytes came from a cache."), table(
-      ["plugin", "op", "problem", "measured time", "99% interval", "products", "bytes", "bytes are", "bound", "time at the bound", "own bound", "own share", "waits for"],
-      rows.map((row) => [plugin(row.plugin), subject(row.op), row.sizes + " " + row.dtype, united(row.time_us, "us"), ends(row.interval, "us"),
-        united(row.flops, "flop"), united(row.bytes, "bytes"), row.bytes_are, some(row.bound_us), share(row.efficiency), some(row.own_bound_us),
-        share(row.own_efficiency), row.term || ""])))];
+      ["plugin", "op", "problem", "measured time", "products", "bytes", "bound of any (modelled)", "own bound (modelled)", "waits for"],
+      rows.map((row) => [plugin(row.plugin), subject(row.op), problem(row), timed({value: row.time_us, interval: row.interval}),
+        united(row.flops, "flop"), [united(row.bytes, "bytes"), el("span", {"class": "ends"}, row.bytes_are)], limit(row.bound_us, row.efficiency),
+        limit(row.own_bound_us, row.own_efficiency), row.term || ""])))];
   }
-  function some(value) { return value ? united(value, "us") : ""; }
+  function problem(row) { return [el("code", {}, row.sizes), el("span", {"class": "ends"}, row.dtype)]; }
+  function limit(us, efficiency) {
+    return us ? [united(us, "us"), el("span", {"class": "ends"}, share(efficiency) + " of the time")] : "";
+  }
   function share(value) { return value ? figure(100 * value) + "\u00a0%" : ""; }
   /* An op has no colour of its own: those of a plugin are used again, in the order of the ops. */
   function look(op) {
@@ -102,15 +105,17 @@
   function leaderboard(board) {
     const names = new Map(board.rows.flatMap((row) => Object.entries(row.against).map(([id, one]) => [id, one.name])));
     const rivals = Array.from(names.keys()).sort();
-    const columns = ["plugin", "contract", "time", "99% interval", "tokens/s", ...rivals.map((id) => "time over " + names.get(id)), "bound of any", "time at the bound"];
-    const rows = board.rows.map((row) => [plugin(row.plugin), [state(row.contract)], united(row.time.value, "us"), ends(row.time.interval, "us"),
-      row.tokens_per_s ? figure(row.tokens_per_s) : "", ...rivals.map((id) => ratio(row.against[id])), some(row.bound_us), share(row.efficiency)]);
+    const bounded = board.rows.some((row) => row.bound_us);
+    const columns = ["plugin", "contract", "time", "tokens/s", ...rivals.map((id) => "time over " + names.get(id)), ...(bounded ? ["bound of any (modelled)"] : [])];
+    const rows = board.rows.map((row) => [plugin(row.plugin), [state(row.contract)], timed(row.time), row.tokens_per_s ? figure(row.tokens_per_s) : "",
+      ...rivals.map((id) => ratio(row.against[id])), ...(bounded ? [limit(row.bound_us, row.efficiency)] : [])]);
     const absent = Object.entries(board.absent);
-    return el("section", {}, el("h3", {}, subject(board.subject), " " + board.sizes + " " + board.dtype),
+    return el("section", {"class": "board"}, el("h3", {}, subject(board.subject), " " + board.sizes + " " + board.dtype),
       el("p", {"class": "faint"}, "commit ", commit(board.commit), " of " + day(board.committed) + ", suite " + board.suite + (board.kind === "cpu" ? "" : ", " + board.kind)),
       table(columns, rows), absent.length ? el("p", {"class": "faint"}, "Absent: ", absent.map(([name, why], i) =>
         [i ? "; " : "", el("code", {}, name), ", " + why])) : null);
   }
+  function timed(one) { return [united(one.value, "us"), el("span", {"class": "ends"}, ends(one.interval, "us"))]; }
   function ratio(one) {
     if (!one) { return ""; }
     const notes = [ends(one.interval, ""), one.paired ? "same rounds" : "other rounds", one.note].filter(Boolean);

@@ -13,7 +13,9 @@
 
   function style(id) {
     const known = data.plugins[base(id)];
-    const peers = Object.keys(data.plugins).filter((one) => known && data.plugins[one].op === known.op);
+    /* contestants meet on an op, or as mixers on a task or layer */
+    const meets = (one) => one.kind === known.kind && (one.kind === "mixer" || one.op === known.op);
+    const peers = Object.keys(data.plugins).filter((one) => known && meets(data.plugins[one]));
     const place = Math.max(0, peers.sort().indexOf(base(id)));
     const plain = known && base(id) === id;
     const look = nth(place);

@@ -2,7 +2,7 @@
 /* One proposal: its verdict and how it came about, its claims, its contestants, and reruns. */
 (function (site) {
   const {
-    data, el, link, state, base, plugin, machine, commit, day, united, ends, bounds, table, facts, list, details, commands,
+    data, el, link, state, base, plugin, machine, commit, day, united, ends, bounds, table, facts, list, commands,
     said, show, title, since, reproduced, withParts
   } = site;
   const SHOWN = 4;
@@ -57,7 +57,7 @@
       ]),
       first ? [site.intervals(one, one.evidence.slice(0, SHOWN)), evidence(one)] : null,
       one.reported.length ? [el("h3", {}, "Reported before"), reports(one.reported)] : null,
-      one.rerun.length ? details("Run it again", commands(one.rerun)) : null);
+      one.rerun.length ? site.details("Run it again", commands(one.rerun)) : null);
   }
   function evidence(one) {
     const columns = ["case", "value", "99% interval", "bound", "machine", "problem", "commit"];
@@ -65,7 +65,7 @@
       bounds(one), [machine(each.machine), each.kind === "cpu" ? "" : " (" + each.kind + ")"],
       el("code", {}, (each.sizes + " " + each.dtype).trim()), [commit(each.commit), " ", day(each.committed)]]);
     const rest = one.evidence.slice(SHOWN);
-    return [table(columns, rows.slice(0, SHOWN)), rest.length ? details(site.count(rest.length, "more case"),
+    return [table(columns, rows.slice(0, SHOWN)), rest.length ? site.details(site.count(rest.length, "more case"),
       site.intervals(one, rest), table(columns, rows.slice(SHOWN))) : null];
   }
   function reports(rows) {
@@ -96,7 +96,7 @@
     const metrics = one.claims.filter((each) => each.role !== "background").map((each) => each.metric);
     return [el("h2", {}, "Its contestants over sizes and commits"),
       one.turns && one.turns.length ? [el("h3", {}, "History of the verdict"), site.turns(one.turns)] : null,
-      names.map((name) => details(["on ", name],
+      names.map((name, i) => el("details", {open: i ? null : ""}, el("summary", {}, "on ", name),
         withParts(["subject/" + name], (part) => [
           site.curves(part.curves, theirs) || (part.tables.some((each) => each.sizes !== name) ? site.growth(part.tables, theirs) : null),
           el("h3", {}, "History"), site.history(part, theirs, metrics)])))];
