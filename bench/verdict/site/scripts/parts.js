@@ -2,7 +2,7 @@
 /* Loads what only some pages need: parts of the data, and the library that draws the plots. They
    are scripts of this site, since a page opened from disk may load nothing else. */
 (function (site) {
-  const {data, el} = site;
+  const { data, el } = site;
   const arriving = {};
   data.parts = {};
 
@@ -10,7 +10,7 @@
   function script(place) {
     if (!arriving[place]) {
       arriving[place] = new Promise((resolve, reject) => {
-        const node = el("script", {src: place, onload: resolve, onerror: () => reject(place)});
+        const node = el("script", { src: place, onload: resolve, onerror: () => reject(place) });
         document.head.appendChild(node);
       });
     }
@@ -22,17 +22,20 @@
   }
   /* A node that is filled when all named parts are there. */
   function withParts(names, filling) {
-    const node = el("div", {"data-waiting": names.join(" ")});
+    const node = el("div", { "data-waiting": names.join(" ") });
     const fill = (...things) => {
       node.removeAttribute("data-waiting");
       site.add(node, things);
     };
     Promise.all(names.map((name) => data.parts[name] || script(place(name)))).then(
       () => fill(filling(...names.map((name) => data.parts[name]))),
-      (lost) => fill(el("p", {"class": "warn"}, "This file of the site is gone: " + lost)));
+      (lost) => fill(el("p", { class: "warn" }, "This file of the site is gone: " + lost)),
+    );
     return node;
   }
-  function plotly() { return script("vendor/plotly.min.js").then(() => window.Plotly); }
+  function plotly() {
+    return script("vendor/plotly.min.js").then(() => window.Plotly);
+  }
 
-  Object.assign(site, {withParts, plotly});
+  Object.assign(site, { withParts, plotly });
 })(window.site);
