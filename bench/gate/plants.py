@@ -151,7 +151,7 @@ def _tiles(subject: Plugin) -> Iterator[Plant]:
 
 def sized(plants: Sequence[Plant], entries: Sequence[Entry]) -> list[Plant]:
     """The plants with their amounts, from the time of their plugins; ``entries`` says where."""
-    worker, found = Worker(here()), []
+    worker, found = Worker(here(), variables=turns.ALLOCATOR), []
     try:
         for entry in entries:
             mine = [each for each in plants if each.subject == entry.plugin]

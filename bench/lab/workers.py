@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -69,8 +69,14 @@ def each_apart(
 class Worker:
     """One process, started when it is first called and again after it died, never after ``kill``."""
 
-    def __init__(self, at: Commit | None = None, *, limit_s: float = LIMIT_S) -> None:
-        self._environment = at.environment if at else os.environ
+    def __init__(
+        self,
+        at: Commit | None = None,
+        *,
+        limit_s: float = LIMIT_S,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._environment = {**(at.environment if at else os.environ), **(variables or {})}
         self._limit_s = limit_s
         self.process: subprocess.Popen[bytes] | None = None
         self._killed = False

@@ -1,6 +1,7 @@
 """The timed gate takes turns, keeps its budget, names what breaks, and finds what is planted."""
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,12 @@ def test_each_side_comes_first_as_often_and_every_round_has_a_fresh_pair(
             four = [first[i : i + 4] for i in range(0, len(first), 4)]
             assert all(each.count("base") == each.count("head") == 2 for each in four)
     assert found[0].timed[OWN].difference == pytest.approx(math.log(1.1))
+
+
+def test_both_sides_keep_the_pages_they_were_given(sides: tuple[Commit, Commit]) -> None:
+    with turns._pair(*sides, 60.0) as pair:
+        kept = [worker.call(os.getenv, "MALLOC_TRIM_THRESHOLD_") for worker in pair.values()]
+    assert kept == [turns.ALLOCATOR["MALLOC_TRIM_THRESHOLD_"]] * len(SIDES)
 
 
 def test_a_disturbed_sample_voids_its_pair(monkeypatch: pytest.MonkeyPatch) -> None:
