@@ -67,6 +67,10 @@ class Machine:
     def asv(self) -> dict[str, str]:
         """The machine as asv stores it; every value is an axis of the published series."""
         gpu = self.gpu
+        clocks = {
+            "sm_clock_max": gpu.sm_clock_max_mhz if gpu else None,
+            "application_clock": gpu.application_clock_mhz if gpu else None,
+        }
         return {
             "machine": self.name,
             "os": self.os,
@@ -78,6 +82,7 @@ class Machine:
             "driver": (gpu.driver or "") if gpu else "",
             "vbios": (gpu.vbios or "") if gpu else "",
             "power_limit": f"{gpu.power_limit_w} W" if gpu and gpu.power_limit_w else "",
+            **{name: f"{mhz} MHz" for name, mhz in clocks.items() if mhz},
         }
 
 

@@ -123,6 +123,7 @@ def test_record_of_a_gpu_carries_what_the_driver_says(monkeypatch):
     assert found.gpu.application_clock_mhz is None
     assert found.gpu.energy_counter
     assert found.asv()["driver"] == "580.1"
+    assert found.asv()["sm_clock_max"] == "1980 MHz" and "application_clock" not in found.asv()
 
 
 @pytest.mark.parametrize(
