@@ -35,7 +35,8 @@ bench: setup
 	@$(bin)/python -m bench.smoke $(BENCH_ARGS)
 
 test: setup
-	@$(bin)/python -m pytest $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m "not alone" $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m alone
 
 lint: setup
 	@$(bin)/python -m ruff check .

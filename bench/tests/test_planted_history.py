@@ -1,0 +1,140 @@
+"""Thirteen commits with planted faults: history names them, verdicts turn and turn back, the gate refuses.
+
+Everything is measured here, by the planted repository's own commands.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.engine import record
+from bench.tests.planted import COMMITS, Repository
+from bench.verdict import claims
+from bench.verdict.history import changes, turns
+
+FAULTS = {
+    "slow": ("scans.prefix_scan", "time"),
+    "traffic": ("scans.prefix_scan", "traffic"),
+    "wrong": ("scans.prefix_scan", "contract"),
+    "forgetful": ("mixers.diagonal", "accuracy"),
+}
+"""Each fault, and the series in which it shows."""
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return Repository(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def measured(repository: Repository) -> Repository:
+    for commit in repository.commits:
+        done = repository.madbench("run", "--suite", "planted", "--commit", commit)
+        assert done.returncode == 0, done.stderr
+    return repository
+
+
+@pytest.fixture(scope="module")
+def known(measured: Repository) -> list[record.Measurement]:
+    return record.read_all(measured.folder / "results")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_history_names_the_commit_of_a_fault_and_of_its_undoing(
+    measured: Repository, known: list[record.Measurement], fault: str
+) -> None:
+    plugin, metric = FAULTS[fault]
+    (found,) = [
+        one
+        for one in changes.changes(known)
+        if (one.series.plugin, one.series.metric, one.worse) == (plugin, metric, True)
+    ]
+    assert (found.commit, found.recovered) == (measured.first(fault), measured.undone(fault))
+
+
+def test_the_history_blames_no_other_commit(
+    measured: Repository, known: list[record.Measurement]
+) -> None:
+    faults = {measured.first(fault) for fault in FAULTS}
+    blamed = {one.commit for one in changes.changes(known) if one.worse}
+    assert blamed == faults
+
+
+def test_tokens_a_second_that_fall_are_worse_and_that_rise_are_not(
+    measured: Repository, known: list[record.Measurement]
+) -> None:
+    rates = [one for one in changes.changes(known) if one.series.metric == "tokens_per_s"]
+    told = {one.commit: (one.size < 1, one.worse) for one in rates}
+    assert told[measured.first("slow")] == (True, True)
+    assert told[measured.undone("slow")] == (False, False)
+
+
+def test_the_verdict_turns_at_every_fault_and_back(
+    measured: Repository, known: list[record.Measurement]
+) -> None:
+    (file,) = (measured.folder / "suites" / "claims").glob("*/*.toml")
+    case = claims.load(file)
+    found = turns.turns({case.proposal: case}, known)[case.proposal]
+    verdicts = [(one.commit, str(one.verdict)) for one in found]
+    wanted = [(measured.commits[0], "PROCEED")]
+    for fault in FAULTS:
+        wanted += [(measured.first(fault), "DEBUG"), (measured.undone(fault), "PROCEED")]
+    assert verdicts == wanted
+    assert all(one.commit in one.rule for one in found if "stopped-holding" in one.rule)
+
+
+def test_judging_twice_gives_the_same_bytes(measured: Repository) -> None:
+    once, again = (measured.madbench("judge", "--json").stdout for _ in range(2))
+    assert once == again and '"PROCEED"' in once
+
+
+def gated(repository: Repository, head: int, *options: str) -> tuple[int, Any]:
+    """Exit status and findings of a commit held against its parent."""
+    base, head_commit = repository.commits[head - 1], repository.commits[head]
+    done = repository.madbench("gate", base, head_commit, "--suite", "planted", *options, "--json")
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("fault", ["traffic", "wrong", "forgetful"])
+def test_the_gate_refuses_a_fault(repository: Repository, fault: str) -> None:
+    status, said = gated(repository, repository.place(fault), "--no-clock")
+    plugin, metric = FAULTS[fault]
+    worse = {
+        (each["plugin"], each["metric"])
+        for each in said["findings"]
+        if each["answer"] == "regression"
+    }
+    assert status == 1 and (plugin, metric) in worse
+    assert {name for name, _ in worse} == {plugin}
+
+
+def test_the_gate_refuses_a_call_that_sleeps(repository: Repository) -> None:
+    status, said = gated(repository, repository.place("slow"), "--clock", "--budget", "60")
+    worse = {
+        (each["plugin"], each["metric"])
+        for each in said["findings"]
+        if each["answer"] == "regression"
+    }
+    assert status == 1 and worse and {name for name, _ in worse} == {"scans.prefix_scan"}
+
+
+@pytest.mark.parametrize("number", [n for n, each in enumerate(COMMITS) if each.harmless])
+def test_the_gate_keeps_a_comment_and_a_docstring(repository: Repository, number: int) -> None:
+    status, said = gated(repository, number, "--clock")
+    assert status == 0 and not [each for each in said["findings"] if each["answer"] != "keep"]
+
+
+def test_a_bisection_names_the_commit(measured: Repository) -> None:
+    good, bad = measured.commits[3], measured.first("traffic")
+    done = measured.madbench("bisect", "026/moves-few-bytes", good, bad, "--json")
+    assert done.returncode == 0, done.stderr
+    assert measured.first("traffic") in done.stdout
+
+
+def test_a_planted_edit_that_fits_nowhere_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stands 0 times"):
+        COMMITS[2].edit("nothing of the kind")
