@@ -259,6 +259,10 @@ def _gate(args: argparse.Namespace) -> int:
         suite=args.suite, everything=args.all, clock=args.clock, budget_s=args.budget
     )
     found = command.gate(base, head, asked, lambda line: print(line, file=sys.stderr))
+    if args.report:
+        args.report.mkdir(parents=True, exist_ok=True)
+        (args.report / "gate.md").write_text(report.markdown(found) + "\n", encoding="utf-8")
+        (args.report / "gate.json").write_text(_written(found.facts()) + "\n", encoding="utf-8")
     if args.json or args.format == "json":
         _json(found.facts())
     elif args.format == "markdown":
@@ -370,8 +374,12 @@ def _one_of(name: str, known: Any, what: str) -> None:
 
 
 def _json(value: Any) -> int:
-    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+    print(_written(value))
     return 0
+
+
+def _written(value: Any) -> str:
+    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -502,6 +510,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="for the clock")
     one.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    one.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="write gate.md and gate.json there too"
+    )
     one = add("calibrate", _calibrate, "how often the timed gate is wrong, by planted changes")
     one.add_argument(
         "--budget",
