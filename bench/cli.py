@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from impl.registry import Plugin
 
+    from .engine.contest import Outcome
     from .engine.record import Measurement
 
 ROOT = Path(__file__).parents[1]
@@ -199,15 +201,34 @@ def _run(args: argparse.Namespace) -> int:
         at=checkout.find(args.commit) if args.commit else None,
         say=lambda group, who, stage: print(f"{group}: {who} {stage}", file=sys.stderr),
     )
-    rows = [vars(outcome) for outcome in ran.outcomes]
     if args.json:
-        _json({**vars(ran), "outcomes": rows})
+        _json({**vars(ran), "outcomes": [vars(outcome) for outcome in ran.outcomes]})
     else:
-        if rows:
-            _table(rows, ["plugin", "metric", "outcome", "reason"])
+        if ran.outcomes:
+            _table(_by_reason(ran.outcomes), ["outcome", "metric", "reason", "figures", "of"])
         done = f"{ran.measured} groups measured, {ran.there} were there, {len(ran.left)} left"
         print(f"{done}, {ran.seconds:.0f} s")
     return INTERRUPTED if ran.interrupted else 0
+
+
+def _by_reason(outcomes: "Sequence[Outcome]") -> list[dict[str, Any]]:
+    """One row a reason, wrong ones first: how many figures it costs, and of which plugins."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for one in outcomes:
+        # samples dropped and errors differ from plugin to plugin, the reason does not
+        about = re.sub(r"\d[\d.e+-]*", "n", one.reason) if one.again else one.reason
+        groups.setdefault((one.outcome, one.metric, about), []).append(one.plugin)
+    ordered = sorted(groups.items(), key=lambda each: (each[0][0] != "wrong", each[0]))
+    return [
+        {
+            "outcome": outcome,
+            "metric": metric or "all",
+            "reason": reason,
+            "figures": len(plugins),
+            "of": ", ".join(sorted(set(plugins))),
+        }
+        for (outcome, metric, reason), plugins in ordered
+    ]
 
 
 def _judge(args: argparse.Namespace) -> int:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from bench import cli
 from bench.cli import main
 from bench.engine import record
+from bench.engine.contest import Outcome
 from bench.hardware import nvml
 from bench.hardware.roofline import Calibration
 from bench.verdict import claims
@@ -343,3 +345,18 @@ def test_doctor_says_what_an_absence_costs(capsys: pytest.CaptureFixture[str]) -
     rows = answer(capsys, "doctor", "--json")
     assert time.monotonic() - began < 30
     assert all(row["consequence"] for row in rows if row["state"] == "missing")
+
+
+def test_missing_figures_are_told_once_a_reason_and_wrong_ones_first() -> None:
+    def outcome(plugin: str, **more: Any) -> Outcome:
+        return Outcome(plugin=plugin, **{"outcome": "not run", "reason": "needs a GPU", **more})
+
+    busy = [outcome("a", reason=f"busy: {n} samples", metric="time", again=True) for n in (3, 40)]
+    wrong = outcome("b", outcome="wrong", reason="forward: output 0")
+    rows = cli._by_reason([outcome("b"), outcome("a"), *busy, wrong])
+    assert [row["reason"] for row in rows] == [
+        "forward: output 0",
+        "needs a GPU",
+        "busy: n samples",
+    ]
+    assert [(row["figures"], row["of"]) for row in rows] == [(1, "b"), (2, "a, b"), (2, "a")]
