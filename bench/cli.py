@@ -1,4 +1,4 @@
-"""madbench: list, show, check, measure, run, judge, gate, calibrate, history, bisect, doctor, export.
+"""madbench: list, show, check, measure, run, judge, gate, calibrate, history, bisect and others.
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
 Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input or a bisection that could not tell,

@@ -14,7 +14,7 @@ The figures that are counted, not timed, need no luck: every extra copy must be 
 plugin be named, in one trial each. A busy wait moves no byte; only the clock can find it.
 
 Rounds are kept under ``.asv/calibration`` until what they measured changes: a run that is cut off
-goes on, and the next run adds to them. Each run adds one line to ``gate.calibration.jsonl`` beside
+goes on, and the next run adds to them. Each run adds one line, once there is a trial, to ``gate.calibration.jsonl`` beside
 the machine's results; the newest counts:
 
     commit, date      of the gate and of the plugins; milliseconds since 1970
@@ -30,7 +30,7 @@ the machine's results; the newest counts:
 
 ``low, high`` of a rate are the ends of its 95% interval after Clopper and Pearson; ``again`` holds
 draws, regressions and unclear of the rounds drawn again; ``smallest`` is the median of the smallest
-slow-down that a trial says it would have found. Without a trial, rates are null.
+slow-down that a trial says it would have found. What has no bound is null.
 """
 
 import hashlib
@@ -103,7 +103,7 @@ class Plan:
 def calibrate(
     settings: Settings, budget_s: float, *, device: str, say: Say, out: Path | None = None
 ) -> Row:
-    """Take rounds for ``budget_s`` seconds, judge all there are, and add a line to the results."""
+    """Take rounds for ``budget_s`` seconds, judge all there are, and keep that once there is a trial."""
     began = time.monotonic()
     plan = _plan(device, say)
     sides = plants.planted(plan.plants, plan.folder, device)
@@ -120,22 +120,15 @@ def calibrate(
         rounds.append(_keep(plan, entries, taken, cost))
     say(f"judging {len(rounds)} rounds")
     row = _facts(device, settings) | _judged(plan, rounds, settings) | {"exact": counted}
-    place = store.Place.of(out).folder / str(row["machine"]) / NAME
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
+    if len(rounds) >= settings.rounds:
+        _publish(row, store.Place.of(out).folder / str(row["machine"]) / NAME)
     return row
 
 
-def newest(results: Path, name: str) -> Row | None:
-    """The latest calibration of the machine called ``name``, or None."""
-    try:
-        lines = (results / name / NAME).read_text().splitlines()
-    except OSError:
-        return None
-    return max(
-        map(json.loads, filter(str.strip, lines)), key=lambda row: row["measured"], default=None
-    )
+def _publish(row: Row, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a") as lines:
+        lines.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 def _plan(device: str, say: Say) -> Plan:
@@ -281,8 +274,8 @@ def _row(
         "kind": plant.kind,
         "name": plant.name,
         "share": plant.share,
-        "change": [math.exp(each) for each in (own.estimate, own.low, own.high)],
-        "smallest": median([smallest for _, smallest in trials]) if trials else None,
+        "change": [_finite(math.exp(each)) for each in (own.estimate, own.low, own.high)],
+        "smallest": _finite(median([smallest for _, smallest in trials])) if trials else None,
         "trials": len(trials),
         "found": found,
         "unclear": unclear,
@@ -328,6 +321,10 @@ def _interval(count: int, trials: int) -> Row:
         return {"low": None, "high": None}
     ends = binomtest(count, trials).proportion_ci(INTERVAL, method="exact")
     return {"low": float(ends.low), "high": float(ends.high)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -398,13 +395,17 @@ def table_of(row: Row) -> list[Row]:
             "plugin": each["plugin"],
             "planted": each["name"],
             "asked": "" if each["share"] is None else f"{each['share']:.0%}",
-            "measured": f"{each['change'][0] - 1:+.1%}",
+            "measured": _signed(each["change"][0]),
             "found": f"{each['found']} of {each['trials']}",
             "could_not_tell": str(each["unclear"]),
             "drawn_again": _percent(each["again"], "regressions"),
         }
         for each in row["planted"]
     ]
+
+
+def _signed(change: float | None) -> str:
+    return "" if change is None else f"{change - 1:+.1%}"
 
 
 def _percent(again: Row, name: str) -> str:

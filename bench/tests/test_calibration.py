@@ -234,28 +234,28 @@ def test_what_was_cut_off_goes_on(
     instant: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["calibrate", "--machine", "cpu", "--json", "--out", str(tmp_path), "--budget"]
-    for _ in range(5):
+    for _ in range(7):
         assert cli.main([*command, "1000"]) == cli.INTERRUPTED
-    assert instant == [0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 14, 15]
-    assert not list(tmp_path.glob("*/*.jsonl"))
+    assert instant == [number for i in range(0, 21, 3) for number in range(i, i + 4)]
+    assert not list(tmp_path.glob("*/gate.*"))
     capsys.readouterr()
     assert cli.main([*command, "1e-9"]) == 0
     printed = json.loads(capsys.readouterr().out)
     (file,) = tmp_path.glob("*/gate.calibration.jsonl")
     (line,) = file.read_text().splitlines()
     assert json.loads(line) == printed
-    assert calibration.newest(tmp_path, file.parent.name) == printed
-    assert printed["rounds"] == 15
+    assert printed["rounds"] == 21
     assert printed["unchanged"]["regressions"] == 0
 
 
-def test_the_newest_line_counts(tmp_path: Path) -> None:
-    assert calibration.newest(tmp_path, "here") is None
-    (tmp_path / "here").mkdir()
-    rows = [{"measured": when, "rounds": when} for when in (2, 3, 1)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "here" / calibration.NAME).write_text(text)
-    assert calibration.newest(tmp_path, "here") == rows[1]
+def test_a_run_without_a_trial_says_so_and_replaces_nothing(
+    instant: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", "--machine", "cpu", "--out", str(tmp_path), "--budget"]
+    assert cli.main([*command, "1000"]) == cli.INTERRUPTED
+    assert cli.main([*command, "1e-9"]) == 0
+    assert "no trial yet" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*/gate.*"))
 
 
 def test_plants_can_be_kept_as_json() -> None:
