@@ -115,6 +115,7 @@ def _board(
         "kind": first.kind,
         "committed": first.committed,
         "rows": sorted(rows, key=lambda row: (row["time"]["value"], row["plugin"])),
+        "rivals": [_rival(each) for each in against if not each.same_function],
         "absent": {plugin: why for plugin, why in absent.items() if plugin not in shown},
     }
 
@@ -128,6 +129,16 @@ class _Against:
     time: Measurement
     work: Figures
     same_function: bool
+
+
+def _rival(each: _Against) -> Row:
+    """What computes another function at the same sizes, and its own time."""
+    low, high = median_interval(each.time.samples)
+    return {
+        "plugin": each.plugin,
+        "name": each.name,
+        "time": {"value": each.time.value, "interval": [finite(low), finite(high)]},
+    }
 
 
 def _baselines(contest: _Contest, beside: Iterable[_Contest]) -> Iterator[_Against]:

@@ -122,23 +122,45 @@
         const here =
           row.sizes === table.sizes && row.dtype === table.dtype && row.op === table.subject;
         if (here && row[name] && (!id || row.plugin === id)) {
-          found[axes(row.sizes).T] = { us: row[name], sizes: axes(row.sizes) };
+          found[axes(row.sizes).T] = { ...exactly(row[name]), sizes: axes(row.sizes) };
         }
       }),
     );
     return found;
   }
-  function scaled(by, metric) {
+  /* Rivals of the tables' own rounds, which compute another function: name to T to time. */
+  function rivals(tables) {
+    const found = {};
+    tables.forEach((table) =>
+      data.leaderboards
+        .filter((board) =>
+          ["machine", "subject", "sizes", "dtype"].every((name) => board[name] === table[name]),
+        )
+        .forEach((board) =>
+          board.rivals.forEach((rival) => {
+            const mine = (found[rival.plugin] = found[rival.plugin] || { name: rival.name, by: {} });
+            mine.by[axes(table.sizes).T] = { ...rival.time, sizes: axes(table.sizes) };
+          }),
+        ),
+    );
+    return found;
+  }
+  /* microseconds of a call as the metric that is shown; a rate swaps the ends of its interval */
+  function timed(by, metric) {
     return Object.fromEntries(
       Object.entries(by).map(([length, one]) => {
         const tokens = (one.sizes.B || 1) * one.sizes.T;
+        const turn = (us) =>
+          us === null
+            ? null
+            : { us_per_token: us / tokens, tokens_per_s: (1e6 * tokens) / us, time: us }[metric];
+        const ends = one.interval.map(turn);
         return [
           length,
-          exactly(
-            { us_per_token: one.us / tokens, tokens_per_s: (1e6 * tokens) / one.us, time: one.us }[
-              metric
-            ],
-          ),
+          {
+            value: turn(one.value),
+            interval: metric === "tokens_per_s" ? ends.reverse() : ends,
+          },
         ];
       }),
     );
@@ -156,6 +178,14 @@
       }),
     );
     const rowsOf = ids.flatMap((id) => rows(id, found[id], unit));
+    if (metric !== "train_time") {
+      Object.entries(rivals(tables)).forEach(([id, rival]) => {
+        const by = timed(rival.by, metric);
+        const name = rival.name + ", another function";
+        traces.push(series(name, by, unit, { ...style(id), dash: "dash", opacity: 0.8 }));
+        rowsOf.push(...rows(name, by, unit));
+      });
+    }
     const limits =
       metric === "train_time"
         ? []
@@ -177,14 +207,14 @@
       .filter(([, by]) => Object.keys(by).length)
       .forEach(([name, by, colour, dash]) => {
         traces.push(
-          series(name, scaled(by, metric), unit, {
+          series(name, timed(by, metric), unit, {
             colour: colour,
             dash: dash,
             marks: Object.keys(by).length < 2,
             symbol: "line-ew-open",
           }),
         );
-        rowsOf.push(...rows(name, scaled(by, metric), unit));
+        rowsOf.push(...rows(name, timed(by, metric), unit));
       });
     const label = SPEED[metric].replace("us ", "\u00b5s ");
     return drawn(
@@ -195,7 +225,7 @@
           " against T, with 99% intervals; " +
           (data.metrics[metric].higher_is_better ? "higher" : "lower") +
           " is better." +
-          (traces.length > ids.length ? " Bounds are modelled." : ""),
+          (limits.some(([, by]) => Object.keys(by).length) ? " Bounds are modelled." : ""),
         y: { title: label + " (log)", log: true },
       },
       traces,
