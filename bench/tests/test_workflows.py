@@ -391,6 +391,9 @@ def test_results_of_every_night_are_kept_beside_those_of_main(checkout: Path) ->
     listed = git(origin, "ls-tree", "-r", "--name-only", "refs/heads/results").split()
     assert listed == ["results/gpu/monday.json", "results/gpu/tuesday.json"]
     assert git(origin, "rev-list", "--count", "refs/heads/results") == "2"
+    again = results(fresh, "keep", str(checkout.parent / "packed.tar.gz"))
+    assert again.returncode == 0 and "nothing new" in again.stdout
+    assert git(origin, "rev-list", "--count", "refs/heads/results") == "2"
     assert results(checkout, "take").returncode == 0
     kept = sorted(file.name for file in (checkout / "results").rglob("*.json"))
     assert kept == ["monday.json", "one.json", "tuesday.json", "two.json"]
