@@ -43,8 +43,16 @@ class Overlay(Virtualenv):
 
 
 def requirements() -> dict[str, str]:
-    """Versions of what a figure may depend on; asv records the Python itself."""
-    return {name: version for name, version in machine.stack().items() if name != "python"}
+    """Versions of what a figure may depend on; asv records the Python itself.
+
+    Threads are left out: a process that writes knows of none unless it has imported torch, and the
+    same figures would then belong to two series.
+    """
+    return {
+        name: version
+        for name, version in machine.stack().items()
+        if name not in ("python", "threads")
+    }
 
 
 def facts(device: str) -> dict[str, str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import contest, record, runner, store, suite
+from bench.engine import contest, overlay, record, runner, store, suite
 from bench.engine.metrics import KERNEL
+from bench.hardware import machine
 
 ONE, OTHER = "B1-T8-D2", "B2-T16-D4"
 
@@ -138,3 +139,10 @@ def test_the_table_has_a_row_a_measurement(tmp_path: Path, held: suite.Contest) 
     record.export(found, tmp_path / "all.csv")
     with pytest.raises(ValueError, match=r"all\.xlsx"):
         record.export(found, tmp_path / "all.xlsx")
+
+
+def test_a_writer_that_has_imported_torch_stores_the_same_stack() -> None:
+    import torch
+
+    assert torch.get_num_threads() and "threads" in machine.stack()
+    assert "threads" not in overlay.requirements()
