@@ -49,6 +49,7 @@ class Verdicts(OutputPublisher):
             found = contents.contents(results, known, judged, aside=aside, history=history)
         found["commit_url"] = conf.show_commit_url if "://" in conf.show_commit_url else None
         write(site, found)
+        leave_out_unmeasured(site, benchmarks)
         lacking = keep_asv(site, Path(conf.env_dir).parent / "vendor")
         if lacking:
             log.info(f"asv's own pages lack {', '.join(lacking)} and are left out")
@@ -93,6 +94,13 @@ def keep_plots(site: Path) -> None:
     (site / "vendor" / PLOTS).write_bytes(
         (Path(spec.origin).parent / "package_data" / PLOTS).read_bytes()
     )
+
+
+def leave_out_unmeasured(site: Path, benchmarks: dict[str, Any]) -> None:
+    """Take from asv's pages what has no graph: a plot without one is an error of the reader's browser."""
+    for name in list(benchmarks):
+        if not (site / "graphs" / "summary" / f"{name}.json").is_file():
+            del benchmarks[name]
 
 
 def keep_asv(site: Path, cache: Path) -> list[str]:
