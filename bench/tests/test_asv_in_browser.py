@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from bench.verdict import vendored
 
 pytestmark = test_page_in_browser.pytestmark
 PLOT = "flot-base"
+MEASURED = "kernels.SmokeMatrixRecurrence.track_time"
+UNMEASURED = "kernels.SmokeMatrixRecurrence.track_nothing"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Served:
         return dom
 
 
+def with_an_unmeasured_one(folder: Path) -> Path:
+    """The miniature, with a benchmark of which there is no figure."""
+    shutil.copytree(test_page.MINIATURE, folder)
+    place = folder / "benchmarks.json"
+    known = json.loads(place.read_text())
+    known[UNMEASURED] = known[MEASURED] | {"name": UNMEASURED}
+    place.write_text(json.dumps(known))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("asv")
@@ -44,7 +57,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if lacking:
         pytest.skip(f"neither npm nor a server gives {', '.join(lacking)}")
     test_page.commits(folder)
-    site = test_page.publish(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(test_page, "MINIATURE", with_an_unmeasured_one(folder / "results"))
+        site = test_page.publish(folder)
     refused: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -66,9 +81,7 @@ def test_the_grid_draws_what_was_measured(served: Served) -> None:
 
 
 def test_a_benchmark_has_its_graph(served: Served) -> None:
-    known = json.loads((served.folder / "index.json").read_text())["benchmarks"]
-    (name,) = [name for name in known if name.endswith("SmokeMatrixRecurrence.track_time")]
-    dom = served.opened(f"#{name}")
+    dom = served.opened(f"#{MEASURED}")
     assert PLOT in dom and "No data for this combination" not in dom
 
 
@@ -79,6 +92,7 @@ def test_the_list_and_the_regressions_are_tables(served: Served) -> None:
 
 def test_what_was_not_measured_is_not_offered(served: Served) -> None:
     known = json.loads((served.folder / "index.json").read_text())["benchmarks"]
+    assert UNMEASURED not in known
     graphs = {file.stem for file in (served.folder / "graphs" / "summary").glob("*.json")}
     assert set(known) == graphs != set()
     assert served.opened("#/").count("benchmark-container") == len(known)

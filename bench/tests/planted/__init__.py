@@ -70,7 +70,7 @@ COMMITS = (
     Planted(says="The plus is back", edit=_right),
     Planted(says="The mixer forgets at once", edit=_forgets, file=MIXER, fault="forgetful"),
     Planted(says="The mixer remembers", edit=_recalls, file=MIXER),
-    Planted(says="A name", edit=_put("    later = b_even.shape[1] - 1\n", "    later = b_even.shape[1] - 1  # steps\n")),
+    Planted(says="A name", edit=_put("later = b_even.shape[1] - 1\n", "later = b_even.shape[1] - 1  # steps\n")),
 )  # fmt: skip
 
 
