@@ -49,7 +49,7 @@ class Verdicts(OutputPublisher):
             found = contents.contents(results, known, judged, aside=aside, history=history)
         found["commit_url"] = conf.show_commit_url if "://" in conf.show_commit_url else None
         write(site, found)
-        pass  # planted
+        leave_out_unmeasured(site, benchmarks)
         lacking = keep_asv(site, Path(conf.env_dir).parent / "vendor")
         if lacking:
             log.info(f"asv's own pages lack {', '.join(lacking)} and are left out")
