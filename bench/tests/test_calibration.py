@@ -182,6 +182,7 @@ def test_every_kind_and_size_is_wished_for() -> None:
     assert len({each.plugin for each in found}) == len(found)
 
 
+@pytest.mark.alone
 def test_a_larger_share_is_a_larger_plant() -> None:
     told = [plant(kind, share) for kind in ("sleep", "copy") for share in (0.1, 10.0)]
     try:

@@ -274,6 +274,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Commit, Commit]:
     return found[0], found[1]
 
 
+@pytest.mark.alone
 def test_what_is_planted_is_found_end_to_end(
     sides: tuple[Commit, Commit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +302,7 @@ def test_what_is_planted_is_found_end_to_end(
     assert "OSError: lost" in by_plugin["mended"].why
 
 
+@pytest.mark.alone
 def test_a_hang_at_the_head_costs_its_own_line(sides: tuple[Commit, Commit]) -> None:
     hanging = replace(OWN, plugin="tiny.hangs")
     with ThreadPoolExecutor(1) as threads:

@@ -12,6 +12,8 @@ from bench.engine.layer import Layer
 from bench.verdict import current
 from impl.registry import load
 
+pytestmark = pytest.mark.alone
+
 BARE, GATED = "mixers.cosformer", "mixers.gated_cosformer"
 HELD = suite.Contest(
     op="cosformer_layer",
