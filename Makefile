@@ -44,7 +44,7 @@ lint: setup
 	@$(bin)/python -m pyright --pythonpath $(bin)/python
 
 site: setup
-	@$(bin)/python -c "from bench.smoke import site; site()"
+	@$(bin)/python -c "from bench.smoke import site; raise SystemExit(site())"
 
 wheelhouse:
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" bash .ci/install --download

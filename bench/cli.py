@@ -433,7 +433,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        # what was counted is shown whole
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, list | tuple):
         return " ".join(_cell(one) or "?" for one in value)
     return str(value)

@@ -103,8 +103,8 @@ def _verdicts() -> None:
     print(f"{len(rows) - len(spoken)} more are UNTESTED: madbench judge lists them all")
 
 
-def site() -> None:
-    """Asv's own site, with its plugins; benchmarks.json is made anew so that it names every suite."""
+def site() -> int:
+    """Asv's own site, with its plugins, as an exit status; benchmarks.json names every suite anew."""
     everything = {**os.environ, "MADBENCH_SUITE": "all"}
     asv = [sys.executable, "-m", "asv"]
     discover = [*asv, "run", "--python=same", "--bench", "just-discover"]
@@ -113,11 +113,12 @@ def site() -> None:
         if done.returncode:
             told = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             print(f"no site: {' '.join(command[2:])} failed", *told[-8:], sep="\n  ")
-            return
+            return 1
     print(
         "site: open html/index.html in a browser; asv's own graphs, html/asv.html, want a server:"
         " python -m http.server -d html"
     )
+    return 0
 
 
 if __name__ == "__main__":

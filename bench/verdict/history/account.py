@@ -83,8 +83,9 @@ def _plugins(name: str, cases: dict[str, claims.Case], measured: set[str]) -> se
 def _row(change: changes.Change) -> dict[str, Any]:
     """A change with its size in words beside the figures."""
     facts = change.facts()
-    unit = change.series.unit
-    size = f"{change.size:+.4g} {unit}" if change.difference else f"x {change.size:.4g}"
+    # a number that is counted says so by itself
+    unit = change.series.unit.replace("count", "")
+    size = f"{change.size:+.4g} {unit}".rstrip() if change.difference else f"x {change.size:.4g}"
     ends = [end if math.isfinite(end) else None for end in (change.low, change.high)]
-    levels = f"{change.before:.4g} to {change.after:.4g} {unit}"
+    levels = f"{change.before:.4g} to {change.after:.4g} {unit}".rstrip()
     return facts | {"change": f"{size} ({levels})", "interval": ends}
