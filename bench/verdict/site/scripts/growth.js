@@ -182,7 +182,9 @@
       Object.entries(rivals(tables)).forEach(([id, rival]) => {
         const by = timed(rival.by, metric);
         const name = rival.name + ", another function";
-        traces.push(series(name, by, unit, { ...style(id), dash: "dash", opacity: 0.8 }));
+        /* of another op, so its colour is no contestant's */
+        const look = { ...style(id), colour: "ink", dash: "dash", opacity: 0.7 };
+        traces.push(series(name, by, unit, { ...look, symbol: look.symbol + "-open" }));
         rowsOf.push(...rows(name, by, unit));
       });
     }
