@@ -6,11 +6,9 @@ process that measures finds them before those that are installed.
 """
 
 import functools
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,16 +83,22 @@ def _unpacked(sha: str) -> Path:
     place = TREES / sha
     if place.is_dir():
         return place
-    packed = subprocess.run(
-        ["git", "-C", str(TREE), "archive", sha, "--", *_present(sha)],
-        capture_output=True,
-        check=True,
-    )
+    present = _present(sha)
+    if not present:
+        raise ValueError(f"commit {sha[:12]} holds none of {', '.join(CODE)}, want this project's")
     TREES.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(dir=TREES, prefix=".half-"))
+    index = half / ".index"
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
-            files.extractall(half, filter="data")
+        # an index of its own: that of the checkout stays as it is
+        command = ["git", "-C", str(TREE), f"--work-tree={half}", "checkout", "--quiet", sha]
+        subprocess.run(
+            [*command, "--", *present],
+            env={**os.environ, "GIT_INDEX_FILE": str(index)},
+            capture_output=True,
+            check=True,
+        )
+        index.unlink()
         half.replace(place)
     except OSError:
         # another process was first

@@ -43,12 +43,24 @@ def test_an_older_commit_is_unpacked_once(repository: Path) -> None:
     assert checkout.find(found.hash[:10]) == found
     assert found.tree.stat().st_ctime_ns == before
     assert not list(checkout.TREES.glob(".half-*"))
+    assert not checkout.git("status", "--porcelain", "--", "impl")
 
 
 @pytest.mark.parametrize("name", ["no-such-branch", "--all", "", "HEAD~9"])
 def test_what_git_does_not_know_is_refused(repository: Path, name: str) -> None:
     with pytest.raises(ValueError, match="want a hash, branch or tag"):
         checkout.find(name)
+
+
+def test_a_commit_without_the_project_is_refused_and_nothing_moves(repository: Path) -> None:
+    tree = checkout.git("hash-object", "-w", "-t", "tree", "/dev/null")
+    bare = checkout.git(
+        "-c", "user.name=m", "-c", "user.email=m@e", "commit-tree", tree, "-m", "bare"
+    )
+    before = checkout.git("rev-parse", "--abbrev-ref", "HEAD")
+    with pytest.raises(ValueError, match="holds none of impl"):
+        checkout.find(bare)
+    assert checkout.git("rev-parse", "--abbrev-ref", "HEAD") == before == "main"
 
 
 def test_commits_between_two_are_named_oldest_first(repository: Path) -> None:

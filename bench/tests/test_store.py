@@ -17,17 +17,17 @@ ONE, OTHER = "B1-T8-D2", "B2-T16-D4"
 def held() -> suite.Contest:
     return suite.Contest(
         op="linear_recurrence",
-        plugins=("scans.fast", "scans.slow"),
+        plugins=("scans.prefix_scan", "scans.sequential"),
         sizes=(ONE, OTHER),
         modelled_sizes=(ONE, OTHER),
         dtypes=("float32",),
-        baseline="scans.slow",
+        baseline="scans.sequential",
     )
 
 
 def results(*times: float) -> contest.Results:
     found = contest.Results()
-    for plugin, time in zip(("scans.fast", "scans.slow"), times):
+    for plugin, time in zip(("scans.prefix_scan", "scans.sequential"), times):
         found.exact(plugin, "contract", 0)
         found.figures.append(
             contest.Figure(
@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path: Path, held: suite.Contest) -> None:
     place = store.Place(tmp_path)
     place.add("smoke", held, problem_at(held, ONE), results(10.0, 20.0))
     found = {(m.plugin, m.metric): m for m in record.read_all(tmp_path)}
-    fast, slow = found["scans.fast", "time"], found["scans.slow", "time"]
+    fast, slow = found["scans.prefix_scan", "time"], found["scans.sequential", "time"]
     assert fast.samples == tuple(10.0 + i for i in range(9))
     assert (fast.value, fast.low, fast.high) == (14.0, 10.0, 18.0)
     assert (fast.sizes, fast.dtype, fast.suite, fast.contract) == (ONE, "float32", "smoke", "ok")
@@ -66,18 +66,21 @@ def test_figures_of_other_sizes_stay_and_are_another_group(
     place.add("smoke", held, problem_at(held, ONE), early)
     place.add("smoke", held, problem_at(held, OTHER), late)
     found = {(m.plugin, m.sizes): m for m in record.read_all(tmp_path) if m.metric == "time"}
-    assert found["scans.fast", ONE].value == 14.0
-    assert found["scans.fast", OTHER].value == 34.0
-    assert found["scans.fast", ONE].group != found["scans.fast", OTHER].group
+    assert found["scans.prefix_scan", ONE].value == 14.0
+    assert found["scans.prefix_scan", OTHER].value == 34.0
+    assert found["scans.prefix_scan", ONE].group != found["scans.prefix_scan", OTHER].group
 
 
 def test_a_group_that_is_there_lacks_nothing(tmp_path: Path, held: suite.Contest) -> None:
     place, problem = store.Place(tmp_path), problem_at(held, ONE)
-    assert place.lacking("smoke", problem) == ["scans.fast", "scans.slow"]
+    assert place.lacking("smoke", problem) == ["scans.prefix_scan", "scans.sequential"]
     place.add("smoke", held, problem, results(10.0, 20.0))
     assert place.lacking("smoke", problem) == []
-    assert place.lacking("core", problem) == ["scans.fast", "scans.slow"]
-    assert place.lacking("smoke", problem_at(held, OTHER)) == ["scans.fast", "scans.slow"]
+    assert place.lacking("core", problem) == ["scans.prefix_scan", "scans.sequential"]
+    assert place.lacking("smoke", problem_at(held, OTHER)) == [
+        "scans.prefix_scan",
+        "scans.sequential",
+    ]
 
 
 def test_a_reason_counts_unless_it_is_worth_trying_again(
@@ -85,12 +88,12 @@ def test_a_reason_counts_unless_it_is_worth_trying_again(
 ) -> None:
     place, problem = store.Place(tmp_path), problem_at(held, ONE)
     found = results(10.0)
-    found.missing("scans.slow", "not run", "no answer within 300 s at the stage 'contract'")
+    found.missing("scans.sequential", "not run", "no answer within 300 s at the stage 'contract'")
     place.add("smoke", held, problem, found)
     assert place.lacking("smoke", problem) == []
-    found.missing("scans.fast", "not run", "the machine was busy", "time", again=True)
+    found.missing("scans.prefix_scan", "not run", "the machine was busy", "time", again=True)
     place.add("smoke", held, problem, found)
-    assert place.lacking("smoke", problem) == ["scans.fast"]
+    assert place.lacking("smoke", problem) == ["scans.prefix_scan"]
 
 
 def test_a_broken_file_is_named_skipped_and_kept(tmp_path: Path, held: suite.Contest) -> None:
