@@ -21,7 +21,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     checkout.git("init", "-q", "-b", "main")
     for number in (1, 2):
         (place / "impl" / "idea.py").write_text(f"SAYS = {number}\n")
-        (place / "impl" / "registry.py").write_text("")
+        for name in ("__init__", "registry"):
+            (place / "impl" / f"{name}.py").write_text("")
         checkout.git("add", "impl")
         checkout.git("-c", "user.name=m", "-c", "user.email=m@e", "commit", "-qm", f"{number}")
     yield place
