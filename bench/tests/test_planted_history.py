@@ -49,11 +49,14 @@ def test_the_history_names_the_commit_of_a_fault_and_of_its_undoing(
     measured: Repository, known: list[record.Measurement], fault: str
 ) -> None:
     plugin, metric = FAULTS[fault]
-    (found,) = [
+    told = [
         one
         for one in changes.changes(known)
         if (one.series.plugin, one.series.metric, one.worse) == (plugin, metric, True)
     ]
+    # another program that disturbs a run leaves a step of its own, and no test can forbid it
+    found = max(told, key=larger) if fault == "slow" else told[0]
+    assert fault == "slow" or len(told) == 1
     assert (found.commit, found.recovered) == (measured.first(fault), measured.undone(fault))
 
 
@@ -69,9 +72,12 @@ def test_of_what_repeats_the_history_blames_no_other_commit(
 def test_no_loss_of_time_is_larger_than_the_one_that_was_planted(
     measured: Repository, known: list[record.Measurement]
 ) -> None:
-    # another program that disturbs a run leaves a step of its own, and no test can forbid it
     told = [one for one in changes.changes(known) if one.worse and clocked(one)]
-    assert max(told, key=lambda one: abs(math.log(one.size))).commit == measured.first("slow")
+    assert max(told, key=larger).commit == measured.first("slow")
+
+
+def larger(one: changes.Change) -> float:
+    return abs(math.log(one.size))
 
 
 def clocked(one: changes.Change) -> bool:

@@ -52,7 +52,8 @@ def _both(old: str, new: str) -> tuple[Callable[[str], str], Callable[[str], str
     return _put(old, new), _put(new, old)
 
 
-_slow, _fast = _both(CALL, f"    __import__('time').sleep(2e-3)\n{CALL}")
+# fifty times as long: a machine that is shared may halve its own speed from one commit to the next
+_slow, _fast = _both(CALL, f"    __import__('time').sleep(2e-2)\n{CALL}")
 _copied, _shared = _both(CALL, f"    a, b = a.clone(), b.clone()\n{CALL}")
 _wrong, _right = _both(DOWN, DOWN.replace("+", "-"))
 _forgets, _recalls = _both("(1.0, 5.0) if spectrum", "(-9.0, -8.0) if spectrum")
