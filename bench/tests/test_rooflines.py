@@ -1,6 +1,7 @@
 """A bound is of the ceilings of its own commit, and says which bytes it is about."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ OLD, NEW = ("1" * 40, "2026-01-01"), ("2" * 40, "2026-01-02")
 
 
 def figure(metric: str, value: float, at: tuple[str, str] = NEW, **more: str) -> Measurement:
-    given = {"plugin": "attention.linear", "sizes": "B1-T8-H1-K2-V2", "dtype": "float32"} | more
+    given: dict[str, Any] = {"plugin": "attention.linear", "sizes": "B1-T8-H1-K2-V2"}
+    given |= {"dtype": "float32"} | more
     return Measurement(
         metric=metric,
         unit=METRICS[metric].unit,
@@ -78,7 +80,7 @@ def test_operations_are_in_the_own_bound_only() -> None:
 
 
 def test_bytes_that_fit_a_cache_are_held_against_a_copy_that_does() -> None:
-    fast_in_cache = {"1MiB": 8e10, "64MiB": 2e10, "512MiB": 1e10}
+    fast_in_cache: dict[str, Any] = {"1MiB": 8e10, "64MiB": 2e10, "512MiB": 1e10}
     small = only([*kernel(), *calibration(**fast_in_cache)])
     assert small["bound_us"] == pytest.approx(1e6 / 8e10 * 1e6)
     many = [
