@@ -1,5 +1,6 @@
 """Op: a dense reference and the exam that follows from its annotations."""
 
+import functools
 import importlib
 import inspect
 import math
@@ -11,6 +12,8 @@ from typing import Any, Protocol, get_args, get_origin
 
 import torch
 from torch import Tensor
+
+OPS = Path(__file__).parent / "ops"
 
 
 class Draw(Protocol):
@@ -131,16 +134,22 @@ def op(
 
 
 def find(name: str) -> Op:
-    """The op called ``name``: the object of that name in ``ops/<name>.py``."""
-    if name not in names():
+    """The op called ``name``: the object of that name in its file below ``ops/``."""
+    if name not in files():
         raise ValueError(f"no op is called {name!r}; there are {', '.join(names())}")
-    return getattr(importlib.import_module(f"correctness.ops.{name}"), name)
+    below = files()[name].relative_to(OPS).with_suffix("").parts
+    return getattr(importlib.import_module(".".join(("correctness.ops", *below))), name)
 
 
 def names() -> list[str]:
     """The names of all ops."""
-    folder = Path(__file__).parent / "ops"
-    return sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    return sorted(files())
+
+
+@functools.cache
+def files() -> Mapping[str, Path]:
+    """The file of every op, by the op's name."""
+    return {file.stem: file for file in sorted(OPS.rglob("[a-z]*.py"))}
 
 
 def outputs(result: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -252,6 +261,14 @@ MATRICES = (
     {"B": 1, "T": 65, "N": 5},
     {"B": 2, "T": 131, "N": 4},
 )
+TRANSITIONS = (
+    {"B": 1, "T": 1, "N": 1, "V": 1},
+    {"B": 2, "T": 7, "N": 4, "V": 3},
+    {"B": 1, "T": 64, "N": 16, "V": 8},
+    {"B": 1, "T": 65, "N": 9, "V": 1},
+    {"B": 2, "T": 131, "N": 4, "V": 2},
+)
+"""States are squares, so that two factors of equal blocks fit."""
 HEADS = (
     {"B": 1, "T": 1, "H": 1, "K": 16, "V": 16},
     {"B": 2, "T": 7, "H": 2, "K": 20, "V": 12},

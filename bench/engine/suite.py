@@ -132,7 +132,7 @@ def _by_op() -> Mapping[str, Sequence[str]]:
 
 
 def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) -> Contest:
-    known = sorted(file.stem for file in (TREE / "correctness" / "ops").glob("[a-z]*.py"))
+    known = sorted(file.stem for file in (TREE / "correctness" / "ops").rglob("[a-z]*.py"))
     if op not in known:
         raise ValueError(f"{where}: no op is called {op!r}; there are {', '.join(known)}")
     _check_keys(where, table, KEYS)

@@ -38,7 +38,7 @@ class Side:
         """The files that decide what a plugin does and how it is examined."""
         plugin = self.plugins[plugin_id]
         file = plugin.file.relative_to(self.root).as_posix()
-        starts = [file, *(f"correctness/ops/{plugin.op}.py" for _ in range(bool(plugin.op)))]
+        starts = [file, *self._references(plugin.op)]
         folder = file.rpartition("/")[0]
         beside = {
             each
@@ -46,6 +46,10 @@ class Side:
             if not each.endswith(".py") and each.rpartition("/")[0] == folder
         }
         return self._closure(starts) | beside
+
+    def _references(self, op: str | None) -> list[str]:
+        name = f"/{op}.py"
+        return [f for f in self.files if f.startswith("correctness/ops/") and f.endswith(name)]
 
     @functools.cached_property
     def exam(self) -> frozenset[str]:

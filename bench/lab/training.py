@@ -13,6 +13,7 @@ import ast
 import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 import re
 import time
@@ -289,6 +290,8 @@ def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> Networ
     plugin, knobs = contestant(mixer)
     factory = load(plugin).run
     assert factory is not None
+    if task.state and {"keys", "values"} <= inspect.signature(factory).parameters.keys():
+        knobs |= dict(zip(("keys", "values"), task.state, strict=True))
 
     def network(hidden: int) -> Network:
         torch.manual_seed(task.stream("model", seed).initial_seed())

@@ -247,7 +247,7 @@ def _refuse_unknown_plugins(case: Case, plugins: Mapping[str, Any]) -> None:
     for need in (need.partition("(")[0] for need in case.needs):
         _refuse_unknown(_shown(case.file), [need], plugins, "plugin")
         op = plugins[need].op
-        if op is not None and not (ROOT / "correctness" / "ops" / f"{op}.py").is_file():
+        if op is not None and not any((ROOT / "correctness" / "ops").rglob(f"{op}.py")):
             raise ValueError(f"{_shown(case.file)}: {need} computes the unknown op {op!r}")
 
 

@@ -53,6 +53,12 @@ class Task:
     """Tokens of a training sequence."""
     test_length: int
     """Tokens of a scored sequence."""
+    lengths: tuple[int, ...] = ()
+    """Further lengths at which the score is told beside that of ``test_length``."""
+    curriculum: tuple[int, ...] = ()
+    """Shorter lengths that are trained first, each for an equal part of the budget's first half."""
+    state: tuple[int, int] | None = None
+    """Keys and values of the state, for mixers that let the task choose them."""
     width: int
     layers: int
     parameters: int
