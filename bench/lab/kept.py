@@ -16,6 +16,8 @@ from ..engine.checkout import TREE, Commit
 from ..hardware import machine
 from .training import Job, Run
 
+CURVES = ("losses", "accuracies", "gradients", "by_length")
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -38,7 +40,7 @@ class Kept:
         file = self._file(job.mixer, job.seed, job.rate, tokens, job.device)
         try:
             found = json.loads(file.read_text())
-            curves = {name: tuple(map(tuple, found[name])) for name in ("losses", "accuracies")}
+            curves = {name: tuple(map(tuple, found[name])) for name in CURVES}
             return Run(**{**found, **curves})
         except (OSError, ValueError, TypeError, KeyError):
             return None

@@ -2,10 +2,14 @@
 
 Scores of trained models are bimodal, so no mean and no standard deviation: a rate has the exact
 binomial interval of Clopper and Pearson (Biometrika 26(4), 1934), a difference is taken seed by seed,
-since a seed gives both mixers the same sequences.
+since a seed gives both mixers the same sequences. Beside the interval of order statistics, which
+keeps its promise and therefore says nothing below 8 seeds, stands the bootstrap's, which keeps it
+only when seeds are many: of 5 seeds it is their range, which holds the median 94% of the time.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ..engine.noise import CONFIDENCE, Interval, median_interval
@@ -35,6 +39,59 @@ def median_accuracy(runs: Sequence[Run], confidence: float = CONFIDENCE) -> Inte
     """Interval of the median accuracy over seeds, within 0 and 1; too few seeds say nothing."""
     low, high = median_interval([run.accuracy for run in runs], confidence)
     return Interval(max(low, 0.0), min(high, 1.0))
+
+
+def bootstrap_median(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Percentile interval of the bootstrap's medians, over all resamples: exact, none is drawn.
+
+    With an odd number n of samples the median of a resample is at most x[k] when at least (n + 1) / 2
+    of its n draws are, a binomial of rate k / n; with an even one it is the mean of two neighbours.
+    """
+    if not samples or any(math.isnan(sample) for sample in samples):
+        raise ValueError(f"samples {list(samples)}, want at least one number")
+    weights = _resampled_medians(sorted(samples))
+    total = len(samples) ** len(samples)
+    tail = (1 - Fraction(str(confidence))) / 2 * total
+    return Interval(_quantile(weights, tail), -_quantile([(-v, w) for v, w in weights], tail))
+
+
+def _resampled_medians(ordered: Sequence[float]) -> list[tuple[float, int]]:
+    """Medians of the n^n resamples of n samples, and how many resamples have each."""
+    count = len(ordered)
+    half, odd = divmod(count, 2)
+
+    def at_most(k: int, wanted: int) -> int:
+        """Resamples with at least ``wanted`` draws among the ``k`` smallest samples."""
+        return sum(
+            math.comb(count, i) * k**i * (count - k) ** (count - i)
+            for i in range(wanted, count + 1)
+        )
+
+    if odd:
+        steps = [at_most(k, half + 1) for k in range(count + 1)]
+        return [(x, steps[k + 1] - steps[k]) for k, x in enumerate(ordered)]
+    found: list[tuple[float, int]] = []
+    for i, low in enumerate(ordered):
+        # the lower middle draw is sample i, the upper one j: half the draws on each side
+        lower = (i + 1) ** half - i**half
+        apart = [
+            math.comb(count, half) * lower * ((count - j) ** half - (count - j - 1) ** half)
+            for j in range(i + 1, count)
+        ]
+        both = at_most(i + 1, half) - at_most(i, half) - sum(apart)
+        middles = [low, *((low + high) / 2 for high in ordered[i + 1 :])]
+        found += zip(middles, [both, *apart], strict=True)
+    return found
+
+
+def _quantile(weights: Sequence[tuple[float, int]], tail: Fraction) -> float:
+    """Smallest value up to which lies more weight than ``tail``."""
+    below = 0
+    for value, weight in sorted(weights):
+        below += weight
+        if below > tail:
+            return value
+    raise ValueError(f"tail {float(tail)}, want less than all weight")
 
 
 def paired_difference(

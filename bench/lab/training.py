@@ -18,28 +18,32 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from impl.registry import Plugin, load, lookup
 
 from ..engine.checkout import Commit
+from .flops import training_flops
 from .network import Network
+from .outcome import CHECKS, Course
 from .workers import each_apart
 
 if TYPE_CHECKING:
     import torch
 
-    from suites.tasks import Task
+    from suites.tasks import Batch, Task
 
-CHECKS = 20
-"""Times a run is examined on its way."""
 CHECKED, SCORED = 128, 512
 """Sequences of one examination and of the score."""
 SOLVED, FAILED = 0.9, 0.2
 """Normalised accuracy from which a run has solved its task, and up to which it has failed."""
 WARM_UP, DECAY = 0.05, 0.2
 """Shares of the budget in which the learning rate rises and falls, linearly; constant between."""
+CLIP = 1.0
+"""Largest norm of a gradient that is followed."""
+SHORTER = 0.5
+"""Share of the budget for the shorter lengths of a curriculum, an equal part for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,7 @@ class Run:
     tokens_to_threshold: int | None
     """Tokens after which the trained length was first solved, as far as examined; None is never."""
     outcome: str
-    """``ok``, ``diverged`` (a loss or a weight that is no number) or ``flat`` (no better than a blind guess)."""
+    """``ok``, ``diverged``, ``flat`` or ``chance``, as ``outcome.py`` tells them apart."""
     losses: tuple[tuple[int, float], ...]
     """Tokens seen, and the mean loss in nat since the examination before."""
     accuracies: tuple[tuple[int, float], ...]
@@ -74,6 +78,14 @@ class Run:
     seconds: float
     """Of the processor; information, never a score."""
     device: str
+    by_length: tuple[tuple[int, float], ...] = ()
+    """Tokens of a sequence, and the accuracy there: trained, scored and further lengths."""
+    gradients: tuple[tuple[int, float], ...] = ()
+    """Tokens seen, and the mean norm before clipping since the examination before."""
+    reason: str = ""
+    """What explains an outcome other than ``ok``."""
+    flops: int | None = None
+    """Of products, forward and backward, a training token; None in runs that were kept without."""
 
     @property
     def solved(self) -> bool:
@@ -181,14 +193,15 @@ def train(
     started = time.process_time()
     budget = tokens or task.tokens
     network = build(mixer, task, seed=seed, device=device)
+    flops = training_flops(network, task)
     course = _follow(network, task, seed, rate, budget, progress)
-    test = task.stream("test", seed)
-    score, trained = (
-        task.floor
+    by_length = (
+        dict.fromkeys((task.length, task.test_length, *task.lengths), task.floor)
         if course.diverged
-        else accuracy(network, task, test, count=SCORED, length=length)
-        for length in (task.test_length, task.length)
+        else scores(network, task, seed)
     )
+    score, trained = by_length[task.test_length], by_length[task.length]
+    outcome, reason = course.outcome(task, trained, SCORED)
     solved = (seen for seen, found in course.accuracies if task.normalised(found) >= SOLVED)
     return Run(
         mixer=mixer,
@@ -200,31 +213,18 @@ def train(
         accuracy_trained=trained,
         normalised=task.normalised(score),
         tokens_to_threshold=next(solved, None),
-        outcome=course.outcome(task),
+        outcome=outcome,
+        reason=reason,
         losses=tuple(course.losses),
         accuracies=tuple(course.accuracies),
+        gradients=tuple(course.gradients),
+        by_length=tuple(sorted(by_length.items())),
+        flops=flops,
         parameters=network.trunk_size(),
         state_size=network.state_size(task.test_length),
         seconds=time.process_time() - started,
         device=device if device == "cpu" else torch.cuda.get_device_name(device),
     )
-
-
-@dataclass
-class _Course:
-    """What was seen on the way."""
-
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    accuracies: list[tuple[int, float]] = field(default_factory=list)
-    diverged: bool = False
-
-    def outcome(self, task: "Task") -> str:
-        """The name of how it ended."""
-        if self.diverged:
-            return "diverged"
-        # flat: at the end, losses still reach that of a blind guess among all classes
-        last = [loss for _, loss in self.losses[-CHECKS // 4 :]]
-        return "flat" if last and max(last) >= math.log(task.classes) else "ok"
 
 
 def _follow(
@@ -234,48 +234,87 @@ def _follow(
     rate: float,
     budget: int,
     progress: Callable[[int, float], None] | None,
-) -> _Course:
+) -> Course:
     """Train the network on the spot, examining it on the way."""
-    course, optimizer = _Course(), _optimizer(network, rate)
+    course, optimizer = Course(), _optimizer(network, rate)
     stream, checks = task.stream("train", seed), task.stream("check", seed)
-    steps = max(1, budget // (task.batch * task.length))
-    since: list[float] = []
-    for step in range(1, steps + 1):
+    lengths = plan(task, budget)
+    # a step of the trained length is the unit, so that without a curriculum steps are counted
+    unit, total, seen = task.batch * task.length, task.batch * sum(lengths), 0
+    losses: list[float] = []
+    norms: list[float] = []
+    for length in lengths:
+        before, seen = seen, seen + task.batch * length
         for group in optimizer.param_groups:
-            group["lr"] = rate * schedule(step, steps)
-        since.append(_descend(network, optimizer, task, stream))
-        if not math.isfinite(since[-1]):
+            group["lr"] = rate * schedule(seen / unit, total / unit)
+        loss, norm = _descend(network, optimizer, task.draw(stream, task.batch, length))
+        losses.append(loss)
+        norms.append(norm)
+        course.diverged = not math.isfinite(loss)
+        due = seen * CHECKS // total > before * CHECKS // total
+        if due or course.diverged:
+            course.gradients.append((seen, sum(norms) / len(norms)))
+        if course.diverged:
             break
-        if step * CHECKS // steps > (step - 1) * CHECKS // steps:
-            seen = step * task.batch * task.length
-            course.losses.append((seen, sum(since) / len(since)))
+        if due:
+            course.losses.append((seen, sum(losses) / len(losses)))
             found = accuracy(network, task, checks, count=CHECKED, length=task.length)
             course.accuracies.append((seen, found))
-            since.clear()
+            losses, norms = [], []
             if progress:
                 progress(*course.losses[-1])
-    lost = bool(since) and not math.isfinite(since[-1])
-    course.diverged = lost or not all(bool(p.isfinite().all()) for p in network.parameters())
+    course.diverged |= not all(bool(p.isfinite().all()) for p in network.parameters())
     return course
 
 
-def schedule(step: int, steps: int) -> float:
+def plan(task: "Task", budget: int) -> list[int]:
+    """Length of every step: the curriculum's, shortest first, then the trained one.
+
+    Each of the curriculum's gets an equal part of the budget's first half, in tokens.
+    """
+    lengths: list[int] = []
+    for length in sorted(task.curriculum):
+        part = SHORTER * budget / len(task.curriculum)
+        lengths += [length] * max(1, int(part // (task.batch * length)))
+    left = budget - task.batch * sum(lengths)
+    return lengths + [task.length] * max(1, left // (task.batch * task.length))
+
+
+def schedule(step: float, steps: float) -> float:
     """Share of the learning rate at ``step`` of 1 ... ``steps``."""
     rise, fall = step / max(1.0, WARM_UP * steps), (steps - step + 1) / max(1.0, DECAY * steps)
     return min(1.0, rise, fall)
 
 
+def scores(network: Network, task: "Task", seed: int) -> dict[int, float]:
+    """Accuracy on test sequences of every length that the task names.
+
+    Scored and trained length share a stream, any other has its own: one more changes no figure.
+    """
+    test = task.stream("test", seed)
+    found: dict[int, float] = {}
+    for length in dict.fromkeys((task.test_length, task.length, *task.lengths)):
+        own = length not in (task.test_length, task.length)
+        stream = task.stream(f"test-{length}", seed) if own else test
+        found[length] = accuracy(network, task, stream, count=SCORED, length=length)
+    return found
+
+
 def accuracy(
     network: Network, task: "Task", stream: "torch.Generator", *, count: int, length: int
 ) -> float:
-    """Share of the scored positions of ``count`` fresh sequences that are answered right."""
+    """Share of the scored positions of ``count`` fresh sequences that are answered right.
+
+    No pass sees more tokens than a batch of the scored length has.
+    """
     import torch
 
     device = next(network.parameters()).device
+    rows = min(task.batch, max(1, task.batch * max(task.length, task.test_length) // length))
     right = asked = 0
     with torch.no_grad():
-        for start in range(0, count, task.batch):
-            batch = task.draw(stream, min(task.batch, count - start), length)
+        for start in range(0, count, rows):
+            batch = task.draw(stream, min(rows, count - start), length)
             scored = batch.scored.to(device)
             answers = network(batch.tokens.to(device), scored).argmax(-1)
             right += int((answers == batch.labels.to(device)[scored]).sum())
@@ -321,23 +360,25 @@ def _optimizer(network: Network, rate: float) -> "torch.optim.Optimizer":
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
 
-def _descend(
-    network: Network,
-    optimizer: "torch.optim.Optimizer",
-    task: "Task",
-    stream: "torch.Generator",
-) -> float:
-    """One step on fresh sequences; the loss before it, in nat."""
-    import torch
+def loss_of(network: Network, batch: "Batch") -> "torch.Tensor":
+    """Mean cross entropy of the learned positions, in nat."""
     from torch.nn import functional
 
     device = next(network.parameters()).device
-    batch = task.draw(stream, task.batch, task.length)
     learned = batch.learned.to(device)
     logits = network(batch.tokens.to(device), learned)
-    loss = functional.cross_entropy(logits, batch.labels.to(device)[learned])
+    return functional.cross_entropy(logits, batch.labels.to(device)[learned])
+
+
+def _descend(
+    network: Network, optimizer: "torch.optim.Optimizer", batch: "Batch"
+) -> tuple[float, float]:
+    """One step; the loss before it, in nat, and the norm of the gradient before it was clipped."""
+    import torch
+
+    loss = loss_of(network, batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
     optimizer.step()
-    return loss.item()
+    return loss.item(), norm.item()

@@ -23,13 +23,21 @@ from ..engine.admission import Admission, laws
 from ..engine.checkout import Commit
 from ..engine.contest import Figure, Results
 from ..engine.metrics import METRICS
-from ..engine.noise import median_interval
+from ..engine.noise import median, median_interval
 from ..engine.record import TASKS, Measurement, class_name
 from ..engine.ruler import from_tree
 from ..engine.trackers import Cache
 from ..hardware import machine
 from .kept import Kept
-from .seeds import controls, judged, median_accuracy, paired_difference, success_rate, unequal
+from .seeds import (
+    bootstrap_median,
+    controls,
+    judged,
+    median_accuracy,
+    paired_difference,
+    success_rate,
+    unequal,
+)
 from .training import Job, Run, contestant, run_jobs
 from .tuning import learning_rate, report
 from .workers import each_apart
@@ -66,11 +74,13 @@ class Tryout:
     @property
     def version(self) -> str:
         """Changes when the task, its budget or the rates do, never when a mixer is added."""
-        settled = {
+        settled: dict[str, Any] = {
             name: value
             for name, value in vars(self.task).items()
             if isinstance(value, int | float | str) and name != "says"
         }
+        if self.task.curriculum:
+            settled["curriculum"] = self.task.curriculum
         return hashlib.sha256(repr((settled, self.seeds, self.tokens)).encode()).hexdigest()[:12]
 
 
@@ -228,8 +238,8 @@ def keep(
 
 def _curve(run: Run) -> dict[str, Any]:
     """What is stored of a run beside its figures; tokens that it took are a figure already."""
-    names = ("mixer", "seed", "rate", "tokens", "outcome", "accuracy", "losses", "accuracies")
-    names += ("parameters", "state_size")
+    names = ("mixer", "seed", "rate", "tokens", "outcome", "reason", "accuracy", "by_length")
+    names += ("losses", "accuracies", "gradients", "parameters", "state_size", "flops")
     return {name: getattr(run, name) for name in names}
 
 
@@ -334,24 +344,32 @@ def show(held: Tryout, results: Results, runs: Mapping[str, Sequence[Run]]) -> s
     lines += [f"not equal in {what}: {sizes}" for what, sizes in unequal(runs).items()]
     lines += [f"control {mixer}: {said}" for mixer, said in controls(held.task, runs).items()]
     lines += [f"{each.plugin}: {each.outcome}, {each.reason}" for each in results.outcomes]
+    lines += [
+        f"{mixer} seed {run.seed}: {run.outcome}, {run.reason}"
+        for mixer, each in runs.items()
+        for run in each
+        if run.outcome != "ok"
+    ]
     return "\n".join(lines)
 
 
 def _row(
     held: Tryout, mixer: str, each: Sequence[Run], runs: Mapping[str, Sequence[Run]]
 ) -> dict[str, Any]:
-    first = held.mixers[0]
+    first, scores = held.mixers[0], [run.accuracy for run in each]
     solved = sum(run.solved for run in each)
     rate = success_rate(solved, len(each))
     row = {
         "mixer": mixer,
-        "accuracy": f"{sorted(run.accuracy for run in each)[len(each) // 2]:.3f}",
+        "accuracy": f"{median(scores):.3f}",
         "99%": "{:.3f} - {:.3f}".format(*median_accuracy(each)),
+        "bootstrap 99%": "{:.3f} - {:.3f}".format(*bootstrap_median(scores)),
         "solved": f"{solved}/{len(each)}",
         "rate 99%": "{:.2f} - {:.2f}".format(*rate),
         "learning rate": each[0].rate,
         "parameters": each[0].parameters,
         "state (elements)": each[0].state_size,
+        "flops a token": each[0].flops,
         "seconds a run": f"{sum(run.seconds for run in each) / len(each):.1f}",
     }
     if mixer != first and len(runs.get(first, ())) == len(each):

@@ -29,6 +29,9 @@ def run(seed: int, **more: object) -> Run:
         "outcome": "ok",
         "losses": ((1000, 2.5), (2000, 1.5)),
         "accuracies": ((1000, 0.25), (2000, 0.75)),
+        "by_length": ((32, 0.75), (64, 0.5)),
+        "gradients": ((1000, 1.5), (2000, 0.5)),
+        "flops": 300,
         "parameters": 10,
         "state_size": 20,
         "seconds": 1.0,
@@ -62,7 +65,23 @@ def test_what_was_kept_is_read_with_the_floor_of_the_task(tmp_path: Path) -> Non
         "losses": [[1000, 2.5], [2000, 1.5]],
         "commit": file.name[:8],
         "floor": tasks.find(TASK).floor,
+        "by_length": [[32, 0.75], [64, 0.5]],
+        "gradients": [[1000, 1.5], [2000, 0.5]],
+        "reason": "",
+        "flops": 300,
+        "parameters": 10,
+        "state_size": 20,
     }
+
+
+def test_a_line_of_before_more_was_told_is_read(tmp_path: Path) -> None:
+    file = kept(tmp_path, run(0))
+    told = ("by_length", "gradients", "reason", "flops")
+    line = {name: v for name, v in json.loads(file.read_text()).items() if name not in told}
+    file.write_text(json.dumps(line))
+    (found,) = curves.curves(tmp_path)
+    assert [found[name] for name in told] == [[], [], None, None]
+    assert found["accuracy"] == 0.5
 
 
 def test_a_loss_that_is_no_number_is_none(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_a_kept_run_is_the_run_that_would_be_trained() -> None:
     here = Kept.of(TASK.name, "cpu")
     assert here.find(JOB) is None
     run = trained()
+    assert run.by_length
+    assert run.gradients
     here.add(run, "cpu")
     assert here.find(JOB) == run
     for other in ({"seed": 1}, {"rate": 0.02}, {"tokens": 1}, {"mixer": "mixers.softmax"}):

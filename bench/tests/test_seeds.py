@@ -1,10 +1,13 @@
 """Intervals over seeds keep their promise, and controls that misbehave are named."""
 
 import dataclasses
+import itertools
+import statistics
 
 import pytest
 
 from bench.lab.seeds import (
+    bootstrap_median,
     controls,
     judged,
     median_accuracy,
@@ -74,6 +77,24 @@ def test_three_seeds_say_nothing_and_eight_are_bounded_by_their_extremes() -> No
     assert median_accuracy(seeds(0.9, 0.91, 0.92)) == (0.0, 1.0)
     eight = seeds(*(0.1 * i for i in range(1, 9)))
     assert median_accuracy(eight) == (0.1, 0.8)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95, 0.99])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_the_bootstrap_is_that_of_every_resample(count: int, confidence: float) -> None:
+    samples = [0.9, 0.2, 0.75, 0.2, 1.0, 0.4][:count]
+    medians = sorted(map(statistics.median, itertools.product(samples, repeat=count)))
+    cut = round((1 - confidence) / 2 * 10**4) * len(medians) // 10**4
+    assert bootstrap_median(samples, confidence) == (medians[cut], medians[-1 - cut])
+
+
+def test_a_bootstrap_of_five_seeds_is_their_range_and_of_many_is_narrower() -> None:
+    assert bootstrap_median([0.1, 0.5, 0.2, 0.9, 0.3]) == (0.1, 0.9)
+    low, high = bootstrap_median([i / 20 for i in range(21)])
+    assert 0.0 < low < 0.5 < high < 1.0
+    assert low == pytest.approx(1 - high)
+    with pytest.raises(ValueError, match="want at least one number"):
+        bootstrap_median([])
 
 
 def test_difference_is_taken_seed_by_seed() -> None:

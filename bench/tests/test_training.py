@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bench.lab import training
+from bench.lab.outcome import chance_limit, explanation
 from bench.lab.training import Job, Run, build, contestant, run_jobs, schedule, train
 from suites.tasks import Task, find
 
@@ -33,7 +35,7 @@ def test_a_run_repeats_to_the_bit() -> None:
 
 
 def test_a_run_says_what_it_did() -> None:
-    task = dataclasses.replace(short(), tokens=3 * short().tokens)
+    task = dataclasses.replace(short(), tokens=3 * short().tokens, floor=0.01)
     told: list[tuple[int, float]] = []
     run = train(
         "mixers.cosformer", task, seed=0, rate=1e-2, progress=lambda *each: told.append(each)
@@ -46,6 +48,96 @@ def test_a_run_says_what_it_did() -> None:
     assert run.state_size == 2 * (2 * 32 * 33 + 1)
     assert run.tokens_to_threshold is None
     assert run.outcome == "ok"
+    assert run.reason == ""
+    assert [seen for seen, _ in run.gradients] == [seen for seen, _ in run.losses]
+    assert all(norm > 0 for _, norm in run.gradients)
+    assert run.by_length == ((32, run.accuracy_trained), (64, run.accuracy))
+
+
+def test_a_further_length_is_scored_and_moves_no_other_figure() -> None:
+    bare = train("mixers.cosformer", short(), seed=0, rate=1e-2)
+    more = dataclasses.replace(short(), lengths=(48, 128))
+    told = train("mixers.cosformer", more, seed=0, rate=1e-2)
+    assert [length for length, _ in told.by_length] == [32, 48, 64, 128]
+    assert set(bare.by_length) < set(told.by_length)
+    same = dataclasses.replace(told, by_length=bare.by_length, seconds=bare.seconds)
+    assert same == bare
+
+
+def test_a_long_sequence_is_scored_in_passes_of_few() -> None:
+    shapes: list[tuple[int, int]] = []
+    task = short()
+
+    def draw(generator: Any, count: int, length: int) -> Any:
+        shapes.append((count, length))
+        return find("mqar-T32").draw(generator, count, length)
+
+    network = build("mixers.diagonal", task, seed=0)
+    watched = dataclasses.replace(task, draw=draw)
+    for length in (32, 64, 512):
+        training.accuracy(network, watched, task.stream("test", 0), count=16, length=length)
+    assert shapes == [(8, 32)] * 2 + [(8, 64)] * 2 + [(1, 512)] * 16
+
+
+def test_a_curriculum_has_half_the_budget_in_equal_parts() -> None:
+    task = dataclasses.replace(short(), curriculum=(24, 16), tokens=96000)
+    lengths = training.plan(task, task.tokens)
+    assert lengths == sorted(lengths)
+    tokens = {length: 8 * length * lengths.count(length) for length in lengths}
+    assert tokens == pytest.approx({16: 24000, 24: 24000, 32: 48000}, abs=8 * 32)
+    assert sum(tokens.values()) <= task.tokens
+    bare = dataclasses.replace(task, curriculum=())
+    assert training.plan(bare, bare.tokens) == [32] * (96000 // 8 // 32)
+
+
+def test_tokens_of_a_curriculum_are_those_that_were_seen() -> None:
+    seen: list[int] = []
+    task = dataclasses.replace(short(), curriculum=(16,))
+
+    def draw(generator: Any, count: int, length: int) -> Any:
+        batch = find("mqar-T32").draw(generator, count, length)
+        if generator.initial_seed() == task.stream("train", 0).initial_seed():
+            seen.append(batch.tokens.numel())
+        return batch
+
+    run = train("mixers.cosformer", dataclasses.replace(task, draw=draw), seed=0, rate=1e-2)
+    sums = [sum(seen[: i + 1]) for i in range(len(seen))]
+    assert run.losses[-1][0] == sums[-1] <= task.tokens
+    assert {tokens for tokens, _ in run.losses} <= set(sums)
+    assert len(run.losses) == training.CHECKS
+
+
+def test_flops_are_those_of_the_products_and_counting_changes_no_weight() -> None:
+    import torch
+
+    from bench.lab.flops import training_flops
+
+    task = dataclasses.replace(short(), layers=1)
+    network = build("mixers.diagonal", task, seed=0)
+    before = [p.clone() for p in network.parameters()]
+    matrices = [p for p in network.parts["mixers"].parameters() if p.ndim == 2]
+    matrices += [p for p in network.parts["mlps"].parameters() if p.ndim == 2]
+    trunk = sum(p.numel() for p in matrices)
+    # the head answers 4 of 32 tokens; forward, and a product each for input and weight
+    head = network.head.weight.numel() * 4 / 32
+    assert training_flops(network, task) == round(2 * 3 * (trunk + head))
+    assert all(torch.equal(p, q) for p, q in zip(before, network.parameters(), strict=True))
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_products_in_place_are_counted() -> None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench.lab.flops import in_place_products
+
+    a, b = torch.ones(3, 5, 7), torch.ones(3, 7, 2)
+    counts = []
+    for call in (torch.Tensor.baddbmm, torch.Tensor.baddbmm_):
+        with FlopCounterMode(display=False, custom_mapping=in_place_products()) as counter:
+            call(torch.zeros(3, 5, 2), a, b)
+        counts.append(counter.get_total_flops())
+    assert counts == [2 * 3 * 5 * 7 * 2] * 2
 
 
 def test_every_mixer_gets_the_same_parameters() -> None:
@@ -93,10 +185,57 @@ def test_a_failure_has_its_name(
     mixer = scaled_by(weight, at_first=constant)
     plugin = dataclasses.replace(training.load("mixers.softmax"), run=mixer)
     monkeypatch.setattr(training, "load", lambda _: plugin)
-    run = train("mixers.softmax", short(), seed=0, rate=1e-9)
+    task = dataclasses.replace(short(), lengths=(48,))
+    run = train("mixers.softmax", task, seed=0, rate=1e-9)
     assert run.outcome == outcome
     if outcome == "diverged":
-        assert run.accuracy == find("mqar-T32").floor
+        assert run.accuracy == task.floor
+        assert run.by_length == ((32, task.floor), (48, task.floor), (64, task.floor))
+        assert run.reason.startswith(
+            "a loss or a weight is no number; exploding: gradient norm nan"
+        )
+    else:
+        assert re.match(r"loss \S+ nat at the end, 3.466 nat for a blind guess; ", run.reason)
+
+
+def test_a_loss_that_moves_and_a_score_that_does_not_is_chance() -> None:
+    """Labels that cannot be known, half of them one class: the model learns which, and no more."""
+
+    def draw(generator: Any, count: int, length: int) -> Any:
+        import torch
+
+        batch = find("mqar-T32").draw(generator, count, length)
+        common = torch.rand(batch.labels.shape, generator=generator) < 0.5
+        drawn = torch.randint(32, batch.labels.shape, generator=generator)
+        return dataclasses.replace(batch, labels=drawn.masked_fill(common, 0))
+
+    task = dataclasses.replace(short(), draw=draw, floor=33 / 64, tokens=5 * short().tokens)
+    run = train("mixers.cosformer", task, seed=0, rate=1e-2)
+    assert run.outcome == "chance"
+    assert run.losses[-1][1] < math.log(32)
+    assert re.match(r"loss from 3\.\d+ to \d\.\d+ nat, but accuracy 0\.\d+", run.reason)
+
+
+@pytest.mark.parametrize(
+    ("norms", "said"),
+    [
+        ((2.0, 0.5, 0.01), "vanishing: gradient norm 2 at first, 0.01 at 3 tokens"),
+        ((2.0, 50.0, 500.0), "exploding: gradient norm 2 at first, 5e+02 at 3 tokens"),
+        ((2.0, math.inf), "exploding: gradient norm 2 at first, inf at 2 tokens"),
+        ((2.0, 1.0), "gradient norm 2 at first, 1 at 2 tokens"),
+        ((), "no gradient was seen"),
+    ],
+)
+def test_norms_of_gradients_explain(norms: tuple[float, ...], said: str) -> None:
+    assert explanation(list(enumerate(norms, 1))) == said
+
+
+def test_chance_is_the_floor_and_its_noise() -> None:
+    from scipy.stats import binom
+
+    limit = chance_limit(0.25, 512)
+    assert 0.25 < limit < 0.3
+    assert binom.cdf(round(limit * 512), 512, 0.25) >= 0.99 > binom.cdf(limit * 512 - 1, 512, 0.25)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -119,8 +119,19 @@ def test_controls_are_read_off_the_measurements(trained: Callable[[Train], None]
 def test_the_table_says_what_a_reader_must_know(trained: Callable[[Train], None]) -> None:
     results, runs = hold(HELD)
     text = show(HELD, results, runs)
-    for telling in ("8/8", "0.983 - 0.990", "control mixers.oscillator: ok", "never reached"):
+    for telling in (
+        "8/8",
+        "0.983 - 0.990",
+        "bootstrap 99%",
+        "control mixers.oscillator: ok",
+        "never reached",
+    ):
         assert telling in text
+
+
+def test_a_run_that_failed_is_told_with_its_reason(trained: Callable[[Train], None]) -> None:
+    trained(lambda job: dataclasses.replace(learns(job), outcome="flat", reason="vanishing"))
+    assert "mixers.softmax seed 3: flat, vanishing" in show(HELD, *hold(HELD))
 
 
 def test_the_laws_admit_a_mixer_with_knobs_and_know_what_is_not_here() -> None:
@@ -160,3 +171,6 @@ def test_the_version_follows_the_task_and_not_the_mixers() -> None:
     other = dataclasses.replace(HELD, task=dataclasses.replace(TASK, width=16))
     assert more.version == HELD.version != other.version
     assert dataclasses.replace(HELD, tokens=1).version != HELD.version
+    shorter_first = dataclasses.replace(HELD, task=dataclasses.replace(TASK, curriculum=(16,)))
+    told_more = dataclasses.replace(HELD, task=dataclasses.replace(TASK, lengths=(16,)))
+    assert shorter_first.version != HELD.version == told_more.version

@@ -15,13 +15,16 @@ from .shown.paths import finite
 
 Row = dict[str, Any]
 NAMES = ("mixer", "seed", "rate", "tokens", "outcome")
+LATER = ("reason", "flops", "parameters", "state_size")
 
 
 def curves(results: Path, history: History | None = None) -> list[Row]:
     """Every run of every task, by machine, task, mixer, seed and commit, with the task's floor.
 
     A line that is no curve warns with CorruptResults and is skipped. A task that is no longer in the
-    tree has no floor. Losses of a diverged run that are no number are None.
+    tree has no floor. Losses of a diverged run that are no number are None, and so is what a line of
+    before it was told lacks: ``reason``, ``flops``, ``parameters``, ``state_size``; its ``by_length``
+    and ``gradients`` are empty.
     """
     floors = {name: task.floor for name, task in from_tree("suites.tasks").settings().items()}
     found = []
@@ -46,4 +49,7 @@ def _curve(line: Row) -> Row:
     row["accuracy"] = finite(line["accuracy"])
     for name in ("accuracies", "losses"):
         row[name] = [[int(tokens), finite(value)] for tokens, value in line[name]]
+    for name in ("by_length", "gradients"):
+        row[name] = [[int(tokens), finite(value)] for tokens, value in line.get(name, ())]
+    row |= {name: line.get(name) for name in LATER}
     return row
