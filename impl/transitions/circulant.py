@@ -3,8 +3,10 @@
     h[t] = circ(c[t]) h[t-1] + b[t],   F circ(c) F^-1 = diag(F c),
 
 so with hats for Fourier transforms along the state, h^[t] = c^[t] * h^[t-1] + b^[t] is a diagonal
-recurrence: N log N multiply-adds a step for the transforms and N for the step, against N^2. What it
-pays: circulants commute, so the state cannot depend on the order of the tokens' transitions.
+recurrence: N log N multiply-adds a step for the transforms and N for the step, against N^2. A modulus
+|c^| above 1 is cut to 1, which is the nearest circulant of norm at most 1: pure rotations, the cyclic
+shifts among them, are reached and kept, and no product of any length grows. What it pays: circulants
+commute, so the state cannot depend on the order of the tokens' transitions.
 """
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from impl.common.axes import axis_sizes
 from impl.common.diagonal_recurrence import diagonal_recurrence
+from impl.common.spectrum import clipped
 from impl.common.transition_layer import TransitionLayer
 from impl.registry import implements, mixer
 
@@ -20,6 +23,7 @@ from impl.registry import implements, mixer
 @implements(
     "circulant_transition",
     source="P. J. Davis, Circulant Matrices, Wiley, 1979",
+    trick="block-circulant-fft",
 )
 def scan(
     c: Float[Tensor, "B T N"],
@@ -38,7 +42,11 @@ def scan(
     return torch.fft.irfft(h, n=n, dim=-2).to(b.dtype)
 
 
-@mixer("circulant_transition", source="P. J. Davis, Circulant Matrices, Wiley, 1979")
+@mixer(
+    "circulant_transition",
+    source="P. J. Davis, Circulant Matrices, Wiley, 1979",
+    trick="block-circulant-fft",
+)
 class Circulant(TransitionLayer):
     """The layer with ``A = circ(c(x[t]))``, of Fourier moduli at most 1."""
 
@@ -49,6 +57,4 @@ class Circulant(TransitionLayer):
             self.c.bias.copy_(torch.eye(keys)[0])
 
     def states(self, x: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
-        c = self.c(x)
-        # the 1-norm bounds every Fourier modulus, hence every product of transitions
-        return scan(c / c.abs().sum(-1, keepdim=True).clamp_min(1e-6), b, h0)
+        return scan(clipped(self.c(x)), b, h0)
