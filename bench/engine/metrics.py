@@ -140,6 +140,14 @@ _ALL = (
         higher_is_better=True,
     ),
     Metric(
+        name="accuracy_trained",
+        unit="fraction",
+        way=Way.TRAINING,
+        says="The same at the trained length, where a recurrence may score without tracking",
+        higher_is_better=True,
+        gates=False,
+    ),
+    Metric(
         name="tokens_to_threshold",
         unit="tokens",
         way=Way.TRAINING,

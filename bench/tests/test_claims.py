@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.lab.training import FAILED, SOLVED
 from bench.verdict import claims
+from suites import catalogue, tasks
 
 GOOD = """
 proposal = "026"
@@ -134,3 +136,55 @@ def test_every_claim_of_the_first_proposals_is_there() -> None:
     assert {"002", "009", "026", "060"} <= set(cases)
     for case in cases.values():
         assert any(claim.role == "success" for claim in case.claims), case.file
+
+
+def unsaid(number: str, text: str) -> set[str]:
+    """Stamps of entries that claim or report something of a proposal and that the text does not name."""
+    entry = catalogue.proposal(number)
+    assert entry is not None
+    stamps = {str(claim["source"]) for claim in entry.get("claims", ())}
+    stamps |= {str(report["entry"]) for report in entry.get("reported", ())}
+    return {stamp for stamp in stamps if stamp not in text}
+
+
+def test_every_entry_of_the_catalogue_is_claimed_or_listed_as_not_judged() -> None:
+    for number, case in claims.load_all().items():
+        assert unsaid(number, case.file.read_text()) == set(), case.file
+
+
+def test_an_entry_that_is_left_out_is_noticed() -> None:
+    text = claims.load_all()["013"].file.read_text()
+    assert unsaid("013", text.replace("02-15 10:14", "")) == {"02-15 10:14"}
+
+
+def off_the_lab(claim: claims.Claim) -> list[str]:
+    """Tasks of which the claim says the lab's threshold and means another figure."""
+    for word, normalised in (("solved", SOLVED), ("failed", FAILED)):
+        if f"the threshold is the lab's for a {word} task" in claim.source:
+            (bound,) = claim.bounds.values()
+            mine = [one for one in tasks.settings() if claim_covers(claim, one)]
+            assert mine, f"{claim.id}: no task is called {claim.where['task']}"
+            floors = {one: tasks.settings()[one].floor for one in mine}
+            wanted = {one: floor + normalised * (1 - floor) for one, floor in floors.items()}
+            return [one for one, found in wanted.items() if abs(found - bound) > 5e-5]
+    return []
+
+
+def claim_covers(claim: claims.Claim, task: str) -> bool:
+    return claim.covers(machine=("cpu",), dtype="float32", sizes=task)
+
+
+def test_a_threshold_of_the_lab_is_that_of_its_task() -> None:
+    found = {
+        f"{number} {claim.id}": off_the_lab(claim)
+        for number, case in claims.load_all().items()
+        for claim in case.claims
+    }
+    assert {name: where for name, where in found.items() if where} == {}
+
+
+def test_another_threshold_is_noticed(tmp_path: Path) -> None:
+    text = claims.load_all()["013"].file.read_text().replace("at_least = 0.925", "at_least = 0.9")
+    file = write(tmp_path, text, "structured-transition/013-circulant-ssm.toml")
+    first = claims.load(file).claims[0]
+    assert off_the_lab(first) == ["word_problem-Z8-T16"]

@@ -16,7 +16,7 @@ def suites_for(claim: Claim, suites: Iterable[suite.Suite]) -> list[tuple[str, f
     """
     found = []
     for each in suites:
-        if claim.metric == "accuracy" and _names_task(claim, each):
+        if METRICS[claim.metric].way is Way.TRAINING and _names_task(claim, each):
             found.append((each.name, None))
         elif problems := list(_problems(claim, each)):
             timed = METRICS[claim.metric].way is Way.CLOCK
