@@ -45,10 +45,10 @@ def commits(repo: Path) -> None:
     git("update-ref", "refs/heads/main", parent)
 
 
-def publish(folder: Path) -> Path:
+def publish(folder: Path, results: Path = MINIATURE) -> Path:
     """The site of the miniature, made in ``folder`` with this project's own configuration."""
     configured = util.load_json(str(ROOT / "asv.conf.json"), js_comments=True)
-    configured |= {"results_dir": str(MINIATURE), "html_dir": "html", "env_dir": ".asv/env"}
+    configured |= {"results_dir": str(results), "html_dir": "html", "env_dir": ".asv/env"}
     (folder / "asv.conf.json").write_text(json.dumps(configured))
     offline = {**os.environ, "MADBENCH_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "asv", "publish"]

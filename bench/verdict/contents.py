@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine import metrics, suite
 from ..engine.record import History, Measurement
-from . import current, curves, judge, leaderboards, rooflines
+from . import current, curves, head_to_head, judge, leaderboards, rooflines
 from .history import changes, points
 from .shown import histories, machines, plugins, proposals, sides
 
@@ -31,7 +31,9 @@ def contents(
     ``known`` and ``aside`` are what ``current.measurements`` has read with ``history``.
     """
     reasons = list(sides.reasons(results, history))
-    found = subjects(results, known, reasons, history)
+    runs = curves.curves(results, history)
+    found = subjects(known, reasons, runs)
+    met = head_to_head.head_to_head(runs, known)
     return {
         "rules": dict(judge.RULES),
         "metrics": {name: _metric(metric) for name, metric in metrics.METRICS.items()},
@@ -40,24 +42,23 @@ def contents(
         "machines": _machines(results, known, aside),
         "leaderboards": leaderboards.leaderboards([*known, *aside], reasons),
         "subjects": {name: _summary(part) for name, part in found.items()},
+        "transitions": head_to_head.summary(met),
         "baselines": baselines(),
         "changes": histories.changes(changes.changes(known)),
         "parts": {f"subject/{name}": part for name, part in found.items()}
+        | {"head_to_head/transitions": met}
         | {f"source/{file}": text for file, text in plugins.sources().items()},
     }
 
 
 def subjects(
-    results: Path,
-    known: Sequence[Measurement],
-    reasons: Sequence[Row],
-    history: History | None = None,
+    known: Sequence[Measurement], reasons: Sequence[Row], runs: Sequence[Row]
 ) -> dict[str, Row]:
     """Op, layer or task to its tables, its series over commits and its learning curves."""
     found: dict[str, Row] = {}
     for table in sides.tables(known, reasons):
         found.setdefault(table["subject"], {"tables": [], "curves": []})["tables"].append(table)
-    for run in curves.curves(results, history):
+    for run in runs:
         # without a score, a run is of a task that was never finished
         if run["task"] in found:
             found[run["task"]]["curves"].append(run)

@@ -1,5 +1,6 @@
 """Proposals as the site shows them: the verdict, its claims with their evidence, and reruns."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ def proposals(
                 "claims": rows,
                 "claims_file": from_root(case.file) if case else None,
                 "plugins": list(case.needs) if case else [],
+                "rerun": list(_rerun_all(case, suites)) if case else [],
                 "reproduced": _reproduced(rows),
                 "machines": sorted({one["machine"] for one in shown}),
                 "committed": max((one["committed"] for one in shown), default=None),
@@ -81,6 +83,18 @@ def _case(one: judge.Evidence) -> Row:
         "interval": [finite(one.low), finite(one.high)],
         "state": str(one.state),
     }
+
+
+def _rerun_all(case: claims.Case, suites: Sequence[suite.Suite]) -> Iterator[str]:
+    """Commands that train again whatever the proposal's claims need, and that compare the record."""
+    trained = [
+        claim for claim in case.claims if metrics.METRICS[claim.metric].way is metrics.Way.TRAINING
+    ]
+    names = Counter(name for claim in trained for name, _ in missing.suites_for(claim, suites))
+    # the suite that settles most of the claims
+    for name in sorted(names, key=lambda name: (-names[name], name))[:1]:
+        yield f"madbench run --suite {name} --proposal {case.proposal}"
+        yield f"madbench reproduce {case.proposal}"
 
 
 def _reruns(judged: judge.Judged, suites: Iterable[suite.Suite]) -> Iterator[str]:

@@ -65,7 +65,7 @@
         color: colour,
         symbol: one.symbol || "circle",
         size: one.size || 8,
-        line: { color: colour, width: (one.symbol || "").endsWith("-open") ? 2 : 0 },
+        line: { color: colour, width: (one.symbol || "").includes("-open") ? 2 : 0 },
       },
       showlegend: !one.silent,
       hoverinfo: one.silent ? "skip" : "text",

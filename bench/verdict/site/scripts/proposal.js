@@ -65,11 +65,20 @@
       one.hypothesis ? [el("h2", {}, "Hypothesis"), el("p", {}, one.hypothesis)] : null,
       one.claims.length ? [el("h2", {}, "Claims"), one.claims.map(claim)] : null,
       one.plugins.length ? [el("h2", {}, "Plugins"), contestants(one.plugins)] : null,
+      one.plugins.some((id) => data.transitions.mixers.includes(id))
+        ? el(
+            "p",
+            {},
+            "How they do beside every other transition: ",
+            link("transitions/" + one.id, "the head-to-head"),
+            ".",
+          )
+        : null,
       one.plugins.length ? measured(one) : null,
       el("h2", {}, "Run it again"),
       commands(
         [(one.claims_file ? "madbench judge " : "madbench show ") + one.id]
-          .concat(...one.claims.map((each) => each.rerun))
+          .concat(one.rerun, ...one.claims.map((each) => each.rerun))
           .filter((line, i, all) => all.indexOf(line) === i),
       ),
       one.reported

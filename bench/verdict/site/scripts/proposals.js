@@ -146,7 +146,10 @@
         {},
         "Every verdict follows from measurements by a ",
         link("reading", "named rule"),
-        "; open a proposal for its claims, the evidence and the commands that take it again.",
+        "; open a proposal for its claims, the evidence and the commands that take it again. Which ",
+        "state transition follows which group, side by side: ",
+        link("transitions", "the head-to-head"),
+        ".",
       ),
       el("div", { class: "tally" }, tally),
       el(
