@@ -101,6 +101,15 @@ def test_every_proposal_is_listed(shown: Any) -> None:
     assert {(one["verdict"], one["rule"]) for one in without} == {("UNTESTED", "no-claims")}
 
 
+def test_a_status_that_was_reported_is_no_result_to_reproduce(shown: Any) -> None:
+    reported = {
+        one["id"]: (bool(one["reproduced"]), any(claim["reported"] for claim in one["claims"]))
+        for one in shown["proposals"]
+    }
+    assert reported["013"] == (False, True)
+    assert reported["022"] == reported["026"] == (True, True)
+
+
 def test_a_claim_comes_with_its_evidence(shown: Any) -> None:
     claims = [claim for one in shown["proposals"] for claim in one["claims"]]
     evidence = [case for claim in claims for case in claim["evidence"]]

@@ -40,7 +40,7 @@ def proposals(
                 "claims_file": from_root(case.file) if case else None,
                 "plugins": list(case.needs) if case else [],
                 "rerun": list(_rerun_all(case, suites)) if case else [],
-                "reproduced": _reproduced(rows),
+                "reproduced": _reproduced(rows, entry),
                 "machines": sorted({one["machine"] for one in shown}),
                 "committed": max((one["committed"] for one in shown), default=None),
             }
@@ -48,9 +48,21 @@ def proposals(
     return found
 
 
-def _reproduced(rows: Iterable[Row]) -> dict[str, int] | None:
-    """Of the claims about which a figure was reported, how many came out how; None without any."""
-    states = [row["state"] for row in rows if row["reported"]]
+def _reproduced(rows: Iterable[Row], entry: Mapping[str, Any]) -> dict[str, int] | None:
+    """Of the claims about which a result was reported, how many came out how; None without any.
+
+    That something was implemented or awaited is a status, hence no result.
+    """
+    statuses = {
+        (one["entry"], one["value"])
+        for one in entry.get("reported", ())
+        if one["metric"] == "status"
+    }
+    states = [
+        row["state"]
+        for row in rows
+        if any((one.get("entry"), one["value"]) not in statuses for one in row["reported"])
+    ]
     return {state: states.count(state) for state in judge.State if state in states} or None
 
 

@@ -163,10 +163,15 @@
         return [
           plugin(mixer),
           ": " + why + (where[0][2].broken.includes(mixer) ? "" : ", not " + figure(wanted)),
-          " (" + where.map((one) => one[2].group + " T=" + one[2].length).join(", ") + ")",
+          " (" + places(where, panels) + ")",
         ];
       });
     return lines.length ? [el("p", {}, "Left out of the table and the plots:"), list(lines)] : null;
+  }
+
+  function places(said, panels) {
+    const named = ([, , one]) => one.group + " " + one.letters + " of " + one.length;
+    return said.length === panels.length ? "on every group" : said.map(named).join(", ");
   }
 
   function panel(one) {
@@ -195,7 +200,7 @@
         one.says + " " + figure(one.tokens) + " training tokens. Controls: ",
         site.said(one.controls) + ". On ",
         machine(one.machine),
-        ".",
+        one.cost_sizes ? ". The layer alone was timed at " + one.cost_sizes + "." : ".",
       ),
       site.plot({
         label:
@@ -240,7 +245,7 @@
   function figures(one, ticks) {
     const columns = ["transition", "seeds"]
       .concat(ticks.map(times))
-      .concat(["stops at", "every seed", "parameters", "state (elements)", "training flop/token"])
+      .concat(["stops at, median", "stops at, every seed", "parameters", "state (elements)", "training flop/token"])
       .concat(["layer, us/token", "learning rate", "outcomes", "commit"]);
     const at = (row, multiple) => row.points.find((point) => point.multiple === multiple);
     const rows = one.rows.map((row) => [
@@ -252,7 +257,7 @@
       known(row.parameters),
       row.state === null ? "" : figure(row.state) + (row.equal ? "" : ", apart"),
       known(row.flops),
-      row.cost ? [figure(row.cost.value), under(ends(row.cost.interval, ""))] : "",
+      row.cost ? [figure(row.cost.value), whole(ends(row.cost.interval, ""))] : "",
       row.rates.map(figure).join(", "),
       [site.said(row.outcomes), row.reasons.length ? under(row.reasons.join("; ")) : null],
       commit(row.commit),
@@ -264,10 +269,13 @@
       return "";
     }
     const solved = point.solved + "/" + row.seeds + " solved";
-    return [figure(point.median), under(ends(point.interval, "")), under(solved)];
+    return [figure(point.median), whole(ends(point.interval, "")), whole(solved)];
   }
   function under(text) {
     return el("span", { class: "ends" }, text);
+  }
+  function whole(text) {
+    return el("span", { class: "ends whole" }, text);
   }
   function known(value) {
     return value === null ? "" : figure(value);
