@@ -1,4 +1,4 @@
-"""Monarch blocks: orthogonal ones out of free numbers, and the matrix that two sets of them make.
+"""Monarch blocks: rotations or bounded ones out of free numbers, and the matrix that two sets make.
 
 The N = G^2 coordinates form a grid; ``rows`` holds one G x G block for every row of it, ``columns``
 one for every column.
@@ -30,3 +30,13 @@ def rotation_blocks(skew: Float[Tensor, "*batch M"], size: int) -> Float[Tensor,
     one = torch.eye(size, dtype=skew.dtype, device=skew.device)
     c = torch.linalg.solve(one + s, one - s)
     return c @ c
+
+
+def bounded_blocks(numbers: Float[Tensor, "*batch M"], size: int) -> Float[Tensor, "*batch G G"]:
+    """Any blocks, each divided by the length of its longest column.
+
+    Orthogonal ones are reached exactly; of others a product may still grow.
+    """
+    block = numbers.unflatten(-1, (size, size))
+    columns = torch.linalg.vector_norm(block, dim=-2, keepdim=True)
+    return block / columns.amax(dim=-1, keepdim=True).clamp_min(1e-6)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from impl.common.axes import axis_sizes
 from impl.common.matrix_scan import matrix_scan
-from impl.common.monarch_blocks import monarch_matrix, rotation_blocks
+from impl.common.monarch_blocks import bounded_blocks, monarch_matrix, rotation_blocks
 from impl.common.transition_layer import TransitionLayer
 from impl.registry import implements, mixer
 
@@ -90,7 +90,7 @@ class Monarch(TransitionLayer):
         self.size = math.isqrt(keys)
         if self.size**2 != keys or self.size < 2:
             raise ValueError(f"keys={keys}, want the square of 2 or more")
-        self.blocks = blocks
+        self.blocks = bounded_blocks if blocks == "free" else rotation_blocks
         self.form: Form = "dense" if keys < FACTORS_FROM else "factors"
         free = self.size**2 if blocks == "free" else self.size * (self.size - 1) // 2
         self.a = nn.Linear(width, 2 * self.size * free)
@@ -100,12 +100,5 @@ class Monarch(TransitionLayer):
 
     def states(self, x: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
         numbers = self.a(x).unflatten(-1, (2, self.size, -1))
-        l, r = self._blocks(numbers).flatten(-3, -2).unbind(-3)
+        l, r = self.blocks(numbers, self.size).flatten(-3, -2).unbind(-3)
         return scan(l, r, b, h0, form=self.form)
-
-    def _blocks(self, numbers: Float[Tensor, "*batch M"]) -> Float[Tensor, "*batch G G"]:
-        if self.blocks == "orthogonal":
-            return rotation_blocks(numbers, self.size)
-        block = numbers.unflatten(-1, (self.size, self.size))
-        columns = torch.linalg.vector_norm(block, dim=-2, keepdim=True)
-        return block / columns.amax(dim=-1, keepdim=True).clamp_min(1e-6)

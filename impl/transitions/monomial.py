@@ -4,11 +4,12 @@
 
 with the N = G^2 coordinates on a grid (g, j), R permuting inside every row to (g, r[g, j]), L inside
 every column (P transposes the grid), and D = diag(d), |d| <= 1. A diagonal in each factor would say no
-more: both together are one. Coordinate (g, j) lands at (l[i, g], i) with i = r[g, j]: every A is
-monomial, and so is every product, but not with two factors again (``correctness/test_closure.py``): the
-A generate all permutations of N, as three factors reach each of them. Targets compose and scales multiply, N
-operations a product; a step costs N V multiply-adds against N^2 V. What it pays: a discrete choice,
-with a borrowed gradient that goes through a dense matrix.
+more: both together are one. Coordinate (g, j) lands at (l[i, g], i) with i = r[g, j]. Every A is
+monomial and so is every product: targets compose and scales multiply, N operations where dense
+matrices need N^3. But a product of two is no single A; two steps reach every permutation of N, so the
+A generate all monomial matrices, and swaps of five coordinates, S_5, are single ones
+(``correctness/test_closure.py``). A step costs N V multiply-adds against N^2 V.
+What it pays: a discrete choice, whose borrowed gradient goes through a dense matrix.
 """
 
 import math
