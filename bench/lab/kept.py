@@ -16,7 +16,7 @@ from ..engine.checkout import TREE, Commit
 from ..hardware import machine
 from .training import Job, Run
 
-CURVES = ("losses", "accuracies", "gradients", "by_length")
+CURVES = ("losses", "accuracies", "gradients", "by_length", "cohort")
 
 
 @dataclass(frozen=True)

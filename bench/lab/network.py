@@ -48,11 +48,19 @@ class Network:
         self, tokens: "Int[Tensor, 'B T']", asked: "Bool[Tensor, 'B T']"
     ) -> "Float[Tensor, 'asked classes']":
         """Logits of the positions that are ``asked``, in their order."""
+        return self.answer(self.features(tokens)[asked])
+
+    def features(self, tokens: "Int[Tensor, 'B T']") -> "Float[Tensor, 'B T D']":
+        """What the last block leaves at every position."""
         x = self.embedding(tokens)
         for layer, mixer in enumerate(self.mixers):
             x = x + mixer(_convolved(self.norms[2 * layer](x), self.taps[layer]))
             x = x + self.mlps[layer](self.norms[2 * layer + 1](x))
-        return self.head(self.norms[-1](x[asked]))
+        return x
+
+    def answer(self, x: "Float[Tensor, '*B D']") -> "Float[Tensor, '*B classes']":
+        """Logits from features."""
+        return self.head(self.norms[-1](x))
 
     def parameters(self) -> "Iterator[nn.Parameter]":
         """Everything that is trained."""

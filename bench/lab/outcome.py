@@ -35,6 +35,24 @@ class Course:
     gradients: Curve = field(default_factory=list)
     """Norms before clipping; of a diverged run the last one covers the steps since an examination."""
     diverged: bool = False
+    unexamined: list[tuple[float, float]] = field(default_factory=list)
+    """Loss and norm of each step since the last examination."""
+
+    def noted(self, seen: int, loss: float, norm: float, *, due: bool) -> bool:
+        """Note a step after ``seen`` tokens; whether an examination is due and there is a model."""
+        if self.diverged:
+            return False
+        self.unexamined.append((loss, norm))
+        self.diverged = not math.isfinite(loss)
+        if due or self.diverged:
+            mean_loss, mean_norm = (
+                sum(each) / len(self.unexamined) for each in zip(*self.unexamined, strict=True)
+            )
+            self.gradients.append((seen, mean_norm))
+            if not self.diverged:
+                self.losses.append((seen, mean_loss))
+            self.unexamined.clear()
+        return due and not self.diverged
 
     def outcome(self, task: "Task", score: float, count: int) -> tuple[str, str]:
         """Name and reason, for ``score`` on ``count`` sequences of the trained length."""

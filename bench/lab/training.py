@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +41,8 @@ WARM_UP, DECAY = 0.05, 0.2
 """Shares of the budget in which the learning rate rises and falls, linearly; constant between."""
 CLIP = 1.0
 """Largest norm of a gradient that is followed."""
+BETAS, WEIGHT_DECAY = (0.9, 0.98), 0.01
+"""Of AdamW."""
 SHORTER = 0.5
 """Share of the budget for the shorter lengths of a curriculum, an equal part for each."""
 
@@ -86,6 +87,8 @@ class Run:
     """What explains an outcome other than ``ok``."""
     flops: int | None = None
     """Of products, forward and backward, a training token; None in runs that were kept without."""
+    cohort: tuple[tuple[int, float], ...] = ()
+    """Seed and rate of each run that was trained in one batch with this one; none is alone."""
 
     @property
     def solved(self) -> bool:
@@ -117,21 +120,40 @@ def run_jobs(
     progress: Callable[[int, int, Run], None] | None = None,
     deadline: float | None = None,
     at: Commit | None = None,
+    cohort: int = 1,
 ) -> list[Run | Exception]:
     """Train every job, mixers of ``at``, ``workers`` at a time; a run, or what prevented it, in the jobs' order.
 
     ``progress`` is told the jobs done, their number, and the run that has just ended. OutOfTime at
-    ``deadline``, a reading of ``time.monotonic``.
+    ``deadline``, a reading of ``time.monotonic``. Up to ``cohort`` seeds and rates of a mixer train as
+    one batched model where that is faster.
     """
+    from .cohort import train_cohort
+
     answers: dict[int, Run | Exception] = {}
-    came = each_apart(train_job, jobs, workers=workers, deadline=deadline, at=at)
+    groups = alike(jobs, cohort)
+    together = [[jobs[number] for number in group] for group in groups]
+    came = each_apart(train_cohort, together, workers=workers, deadline=deadline, at=at)
     # whatever ends the loop, the processes end with it
     with contextlib.closing(came):
-        for number, answer in came:
-            answers[number] = answer
-            if progress and isinstance(answer, Run):
-                progress(len(answers), len(jobs), answer)
+        for place, answer in came:
+            group = groups[place]
+            each = [answer] * len(group) if isinstance(answer, Exception) else answer
+            for number, one in zip(group, each, strict=True):
+                answers[number] = one
+                if progress and isinstance(one, Run):
+                    progress(len(answers), len(jobs), one)
     return [answers[number] for number in range(len(jobs))]
+
+
+def alike(jobs: Sequence[Job], most: int) -> list[list[int]]:
+    """Numbers of jobs that differ in seed and rate only, in groups of at most ``most``."""
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for number, job in enumerate(jobs):
+        kind = (job.mixer, job.task.name, job.tokens, job.device)
+        kinds.setdefault(kind, []).append(number)
+    groups = [kind[i : i + most] for kind in kinds.values() for i in range(0, len(kind), most)]
+    return sorted(groups)
 
 
 def train_job(job: Job) -> Run:
@@ -188,27 +210,38 @@ def train(
 
     ``progress`` is told the tokens seen and the loss at each examination.
     """
-    import torch
-
     started = time.process_time()
-    budget = tokens or task.tokens
+    job = Job(mixer=mixer, task=task, seed=seed, rate=rate, tokens=tokens, device=device)
     network = build(mixer, task, seed=seed, device=device)
     flops = training_flops(network, task)
-    course = _follow(network, task, seed, rate, budget, progress)
-    by_length = (
-        dict.fromkeys((task.length, task.test_length, *task.lengths), task.floor)
-        if course.diverged
-        else scores(network, task, seed)
-    )
+    course = _follow(network, task, seed, rate, tokens or task.tokens, progress)
+    return finished(job, network, course, flops=flops, since=started)
+
+
+def finished(
+    job: Job,
+    network: Network,
+    course: Course,
+    *,
+    flops: int,
+    since: float,
+    cohort: tuple[tuple[int, float], ...] = (),
+) -> Run:
+    """Score a trained network; ``since`` is the reading of the process's clock when it began."""
+    import torch
+
+    task = job.task
+    course.diverged |= not all(bool(p.isfinite().all()) for p in network.parameters())
+    by_length = scores(network, task, job.seed, course)
     score, trained = by_length[task.test_length], by_length[task.length]
     outcome, reason = course.outcome(task, trained, SCORED)
     solved = (seen for seen, found in course.accuracies if task.normalised(found) >= SOLVED)
     return Run(
-        mixer=mixer,
+        mixer=job.mixer,
         task=task.name,
-        seed=seed,
-        rate=rate,
-        tokens=budget,
+        seed=job.seed,
+        rate=job.rate,
+        tokens=job.tokens or task.tokens,
         accuracy=score,
         accuracy_trained=trained,
         normalised=task.normalised(score),
@@ -219,11 +252,12 @@ def train(
         accuracies=tuple(course.accuracies),
         gradients=tuple(course.gradients),
         by_length=tuple(sorted(by_length.items())),
-        flops=flops,
         parameters=network.trunk_size(),
         state_size=network.state_size(task.test_length),
-        seconds=time.process_time() - started,
-        device=device if device == "cpu" else torch.cuda.get_device_name(device),
+        flops=flops,
+        cohort=cohort,
+        seconds=time.process_time() - since,
+        device=job.device if job.device == "cpu" else torch.cuda.get_device_name(job.device),
     )
 
 
@@ -236,34 +270,24 @@ def _follow(
     progress: Callable[[int, float], None] | None,
 ) -> Course:
     """Train the network on the spot, examining it on the way."""
-    course, optimizer = Course(), _optimizer(network, rate)
+    course, optimizer = Course(), optimizer_of(network, rate)
     stream, checks = task.stream("train", seed), task.stream("check", seed)
     lengths = plan(task, budget)
     # a step of the trained length is the unit, so that without a curriculum steps are counted
     unit, total, seen = task.batch * task.length, task.batch * sum(lengths), 0
-    losses: list[float] = []
-    norms: list[float] = []
     for length in lengths:
         before, seen = seen, seen + task.batch * length
         for group in optimizer.param_groups:
             group["lr"] = rate * schedule(seen / unit, total / unit)
-        loss, norm = _descend(network, optimizer, task.draw(stream, task.batch, length))
-        losses.append(loss)
-        norms.append(norm)
-        course.diverged = not math.isfinite(loss)
+        loss, norm = descend(network, optimizer, task.draw(stream, task.batch, length))
         due = seen * CHECKS // total > before * CHECKS // total
-        if due or course.diverged:
-            course.gradients.append((seen, sum(norms) / len(norms)))
-        if course.diverged:
-            break
-        if due:
-            course.losses.append((seen, sum(losses) / len(losses)))
+        if course.noted(seen, loss, norm, due=due):
             found = accuracy(network, task, checks, count=CHECKED, length=task.length)
             course.accuracies.append((seen, found))
-            losses, norms = [], []
             if progress:
                 progress(*course.losses[-1])
-    course.diverged |= not all(bool(p.isfinite().all()) for p in network.parameters())
+        if course.diverged:
+            break
     return course
 
 
@@ -286,14 +310,17 @@ def schedule(step: float, steps: float) -> float:
     return min(1.0, rise, fall)
 
 
-def scores(network: Network, task: "Task", seed: int) -> dict[int, float]:
-    """Accuracy on test sequences of every length that the task names.
+def scores(network: Network, task: "Task", seed: int, course: Course) -> dict[int, float]:
+    """Accuracy on test sequences of every length that the task names; a diverged run's is the floor.
 
     Scored and trained length share a stream, any other has its own: one more changes no figure.
     """
+    lengths = dict.fromkeys((task.test_length, task.length, *task.lengths))
+    if course.diverged:
+        return dict.fromkeys(lengths, task.floor)
     test = task.stream("test", seed)
     found: dict[int, float] = {}
-    for length in dict.fromkeys((task.test_length, task.length, *task.lengths)):
+    for length in lengths:
         own = length not in (task.test_length, task.length)
         stream = task.stream(f"test-{length}", seed) if own else test
         found[length] = accuracy(network, task, stream, count=SCORED, length=length)
@@ -351,13 +378,17 @@ def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> Networ
     return built
 
 
-def _optimizer(network: Network, rate: float) -> "torch.optim.Optimizer":
+def optimizer_of(network: Network, rate: float) -> "torch.optim.Optimizer":
+    """AdamW; vectors do not decay."""
     import torch
 
     matrices = [p for p in network.parameters() if p.ndim >= 2]
     vectors = [p for p in network.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
+    groups = [
+        {"params": matrices, "weight_decay": WEIGHT_DECAY},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, betas=BETAS)
 
 
 def loss_of(network: Network, batch: "Batch") -> "torch.Tensor":
@@ -370,7 +401,7 @@ def loss_of(network: Network, batch: "Batch") -> "torch.Tensor":
     return functional.cross_entropy(logits, batch.labels.to(device)[learned])
 
 
-def _descend(
+def descend(
     network: Network, optimizer: "torch.optim.Optimizer", batch: "Batch"
 ) -> tuple[float, float]:
     """One step; the loss before it, in nat, and the norm of the gradient before it was clipped."""

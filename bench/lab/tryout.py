@@ -122,10 +122,13 @@ def hold(
     kept: Kept | None = None,
     deadline: float | None = None,
     at: Commit | None = None,
+    cohort: int = 1,
 ) -> tuple[Results, dict[str, list[Run]]]:
     """Check the laws, then train every mixer on every seed; figures with reasons, and the runs.
 
     The mixers are those of ``at``, by default of this tree. A run that was ``kept`` is not trained again. OutOfTime at ``deadline``.
+    Up to ``cohort`` seeds of a mixer train together where that is faster; by default none do, since
+    a run then repeats to the bit whatever it was trained beside.
     """
     results = Results()
     fit = list(_admitted(held, results, workers, deadline, at))
@@ -142,7 +145,7 @@ def hold(
         for mixer in fit
     ]
     runs: dict[str, list[Run]] = {mixer: [] for mixer in fit}
-    answers = _train(jobs, workers, progress, kept, deadline, at)
+    answers = _train(jobs, workers, progress, kept, deadline, at, cohort)
     for job, answer in zip(jobs, answers, strict=True):
         if isinstance(answer, Run):
             runs[job.mixer].append(answer)
@@ -239,7 +242,7 @@ def keep(
 def _curve(run: Run) -> dict[str, Any]:
     """What is stored of a run beside its figures; tokens that it took are a figure already."""
     names = ("mixer", "seed", "rate", "tokens", "outcome", "reason", "accuracy", "by_length")
-    names += ("losses", "accuracies", "gradients", "parameters", "state_size", "flops")
+    names += ("losses", "accuracies", "gradients", "parameters", "state_size", "flops", "cohort")
     return {name: getattr(run, name) for name in names}
 
 
@@ -265,6 +268,7 @@ def _train(
     kept: Kept | None,
     deadline: float | None,
     at: Commit | None,
+    cohort: int,
 ) -> list[Run | Exception]:
     """``run_jobs`` for the jobs whose run is not kept; every new one is, as soon as it ends."""
     there = {i: run for i, job in enumerate(jobs) if kept and (run := kept.find(job))}
@@ -277,7 +281,9 @@ def _train(
             progress(len(there) + done, len(jobs), run)
 
     todo = [jobs[i] for i in rest]
-    answers = run_jobs(todo, workers=workers, progress=ended, deadline=deadline, at=at)
+    answers = run_jobs(
+        todo, workers=workers, progress=ended, deadline=deadline, at=at, cohort=cohort
+    )
     found = {**there, **dict(zip(rest, answers, strict=True))}
     return [found[i] for i in range(len(jobs))]
 
@@ -384,6 +390,7 @@ def main() -> None:
     parser.add_argument("suite")
     parser.add_argument("tasks", nargs="*")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cohort", type=int, default=1, help="seeds of a mixer trained together")
     parser.add_argument("--device", default=runner.default_device())
     parser.add_argument("--out", type=Path, help="folder for the figures, instead of results/")
     given = parser.parse_args()
@@ -392,7 +399,13 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     for each in held:
-        results, runs = hold(each, device=given.device, workers=given.workers, progress=report)
+        results, runs = hold(
+            each,
+            device=given.device,
+            workers=given.workers,
+            progress=report,
+            cohort=given.cohort,
+        )
         keep(given.suite, each, results, runs, given.device, store.Place.of(given.out))
         sys.stdout.write(show(each, results, runs) + "\n")
 
