@@ -1,16 +1,21 @@
-"""Word problem of S_5: follow the product of permutations of five things.
+"""Word problem of a group: follow a product of its elements, the more of it the longer the word.
 
-A sequence is a start token and a word over the identity and the ten swaps of two of five things;
-the label at every position is the product so far, one of 120 permutations. Trained on words of 16,
-scored on the last position of words of 64: a model that counts well enough for the trained length
-instead of tracking the product falls to chance there (R. Grazzi et al., ICLR 2025, arXiv:2411.12537).
+A sequence is a start token and a word over letters of the group: all of its elements, or the identity
+and generators. The label at every position is the product so far. Trained on words of T letters and
+scored at the last position of words 4 T long (2 T for Z8), because a model that counts well enough for
+the trained length instead of tracking the product falls to the floor there (R. Grazzi et al., ICLR
+2025, arXiv:2411.12537; W. Merrill et al., ICML 2024, arXiv:2404.08819).
 
-A swap is one reflection, so one Householder step a token is enough if its eigenvalue may be -1;
-transitions that commute (diagonal ones) or never leave [0, 1] cannot do it at any width.
+Which transition suffices is the group's and the letters' matter. Z8 commutes: complex or circulant
+states follow it, real diagonal ones know no more than parity. S3, D4, S5, B3 and B4 do not commute,
+so no diagonal transition follows them. A generator here is one reflection (a swap, a flip of a sign),
+so one Householder step a token is enough if its eigenvalue may be -1; an element of S5 needs up to
+four. Words over Z8 or the 120 elements of S5 are learned only when shorter ones come first.
 """
 
 import functools
-import itertools
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from suites.tasks import Batch, Task
@@ -20,37 +25,141 @@ if TYPE_CHECKING:
     from jaxtyping import Int
     from torch import Tensor
 
-PERMUTATIONS = tuple(itertools.permutations(range(5)))
-"""``p[i]`` is where thing ``i`` goes; the first one moves nothing."""
-GENERATORS = tuple(
-    number
-    for number, p in enumerate(PERMUTATIONS)
-    if sum(place != thing for thing, place in enumerate(p)) in (0, 2)
-)
-"""Numbers of the identity and of the ten swaps."""
-START = len(GENERATORS)
+Permutation = tuple[int, ...]
+"""``p[i]`` is where thing ``i`` goes."""
+
+
+def followed(p: Permutation, g: Permutation) -> Permutation:
+    """``p``, then ``g``."""
+    return tuple(g[place] for place in p)
+
+
+def swap(things: int, *pairs: tuple[int, int]) -> Permutation:
+    """The two things of every pair change places."""
+    p = list(range(things))
+    for i, j in pairs:
+        p[i], p[j] = j, i
+    return tuple(p)
+
+
+def swaps(things: int) -> tuple[Permutation, ...]:
+    """The identity and every swap of two things."""
+    pairs = [(i, j) for i in reversed(range(things)) for j in range(i + 1, things)]
+    return swap(things), *(swap(things, pair) for pair in pairs)
+
+
+def reflections(axes: int) -> tuple[Permutation, ...]:
+    """The identity, swaps of neighbouring axes, and the flip of the first; the things are both ends of each axis."""
+    neighbours = [((i, i + 1), (axes + i, axes + i + 1)) for i in range(axes - 1)]
+    return swap(2 * axes), *(swap(2 * axes, *two) for two in neighbours), swap(2 * axes, (0, axes))
+
+
+GENERATORS: dict[str, tuple[Permutation, ...]] = {
+    "Z8": (swap(8), (1, 2, 3, 4, 5, 6, 7, 0)),
+    "S3": swaps(3),
+    # a quarter turn of a square and the flip that keeps two of its corners
+    "D4": (swap(4), (1, 2, 3, 0), swap(4, (1, 3))),
+    "S5": swaps(5),
+    "B3": reflections(3),
+    "B4": reflections(4),
+}
+"""The identity and what generates the group, as permutations."""
+
+
+def closure(generators: Iterable[Permutation]) -> tuple[Permutation, ...]:
+    """Every product of them in lexicographic order, the identity first."""
+    generators = tuple(generators)
+    fresh = {swap(len(generators[0]))}
+    found = set(fresh)
+    while fresh:
+        fresh = {followed(p, g) for p in fresh for g in generators} - found
+        found |= fresh
+    return tuple(sorted(found))
 
 
 @functools.cache
-def products() -> tuple[tuple[int, ...], ...]:
-    """``products()[p][g]``: the permutation number of ``p`` followed by generator ``g``."""
-    number = {p: i for i, p in enumerate(PERMUTATIONS)}
-    moves = [PERMUTATIONS[g] for g in GENERATORS]
-    return tuple(
-        tuple(number[tuple(move[place] for place in p)] for move in moves) for p in PERMUTATIONS
-    )
+def elements(group: str) -> tuple[Permutation, ...]:
+    """The classes: what the label numbers."""
+    return closure(GENERATORS[group])
 
 
-def draw(generator: "torch.Generator", count: int, length: int) -> Batch:
-    """A start token and ``length - 1`` generators; classes are the 120 permutations."""
+def alphabet(group: str, *, whole: bool) -> tuple[Permutation, ...]:
+    """The letters by their token: all elements, or the generators."""
+    return elements(group) if whole else GENERATORS[group]
+
+
+@functools.cache
+def products(group: str, *, whole: bool) -> tuple[tuple[int, ...], ...]:
+    """``products[p][g]``: the number of element ``p`` followed by letter ``g``."""
+    number = {p: i for i, p in enumerate(elements(group))}
+    letters = alphabet(group, whole=whole)
+    return tuple(tuple(number[followed(p, g)] for g in letters) for p in elements(group))
+
+
+@functools.cache
+def table(group: str, *, whole: bool) -> "Int[Tensor, 'P L']":
+    """``products`` to look up in; read only."""
     import torch
 
-    table = torch.tensor(products())
-    word = torch.randint(len(GENERATORS), (count, length - 1), generator=generator)
-    tokens = torch.cat([torch.full((count, 1), START), word], dim=1)
+    return torch.tensor(products(group, whole=whole))
+
+
+@functools.cache
+def signs(group: str) -> tuple[int, ...]:
+    """For each element the first one that every homomorphism to +1 and -1 sends to the same signs."""
+    # the products of squares are those that are sent to +1, whatever the homomorphism
+    alike = closure({followed(p, p) for p in elements(group)})
+    number = {p: i for i, p in enumerate(elements(group))}
+    first: dict[int, int] = {}
+    for i, p in enumerate(elements(group)):
+        if i not in first:
+            first |= {number[followed(p, q)]: i for q in alike}
+    return tuple(first[i] for i in range(len(number)))
+
+
+@functools.cache
+def chances(group: str, letters: int, *, whole: bool) -> tuple[float, ...]:
+    """Of each element, to be the product of ``letters`` letters."""
+    step = products(group, whole=whole)
+    now = [1.0] + [0.0] * (len(step) - 1)
+    # one letter of the whole group is spread as evenly as many
+    for _ in range(min(letters, 1) if whole else letters):
+        before, now = now, [0.0] * len(step)
+        for chance, follow in zip(before, step, strict=True):
+            for p in follow:
+                now[p] += chance / len(follow)
+    return tuple(now)
+
+
+def guesses(group: str, letters: int, *, whole: bool) -> dict[int, int]:
+    """The likeliest product of ``letters`` letters for given signs."""
+    odds = chances(group, letters, whole=whole)
+    best: dict[int, int] = {}
+    for p, sign in enumerate(signs(group)):
+        if sign not in best or odds[p] > odds[best[sign]]:
+            best[sign] = p
+    return best
+
+
+def floor(group: str, letters: int, *, whole: bool) -> float:
+    """How often that guess is right."""
+    odds = chances(group, letters, whole=whole)
+    return math.fsum(odds[p] for p in guesses(group, letters, whole=whole).values())
+
+
+def draw(
+    generator: "torch.Generator", count: int, length: int, *, group: str, whole: bool
+) -> Batch:
+    """A start token and ``length - 1`` letters; classes are the elements of the group."""
+    import torch
+
+    follow = table(group, whole=whole)
+    letters = follow.shape[1]
+    word = torch.randint(letters, (count, length - 1), generator=generator)
+    tokens = torch.cat([torch.full((count, 1), letters), word], dim=1)
     labels = torch.zeros_like(tokens)
     for t in range(1, length):
-        labels[:, t] = table[labels[:, t - 1], tokens[:, t]]
+        labels[:, t] = follow[labels[:, t - 1], tokens[:, t]]
     learned = torch.ones_like(tokens, dtype=torch.bool)
     learned[:, 0] = False
     scored = torch.zeros_like(learned)
@@ -58,14 +167,14 @@ def draw(generator: "torch.Generator", count: int, length: int) -> Batch:
     return Batch(tokens=tokens, labels=labels, learned=learned, scored=scored)
 
 
-def parity(batch: Batch, generator: "torch.Generator") -> "Int[Tensor, 'B T']":
-    """Some permutation of the right parity, which a counter of swaps knows."""
+def guess(
+    batch: Batch, generator: "torch.Generator", *, group: str, whole: bool
+) -> "Int[Tensor, 'B T']":
+    """The likeliest element of the product's signs (its parity, say), which a state of +-1 knows."""
     import torch
 
-    odd = torch.tensor([_inversions(p) % 2 for p in PERMUTATIONS], dtype=torch.bool)
-    by_parity = torch.stack([(~odd).nonzero()[:, 0], odd.nonzero()[:, 0]])
-    pick = torch.randint(by_parity.shape[1], batch.labels.shape, generator=generator)
-    return by_parity[odd[batch.labels].long(), pick]
+    best = guesses(group, batch.tokens.shape[1] - 1, whole=whole)
+    return torch.tensor([best[sign] for sign in signs(group)])[batch.labels]
 
 
 def constant(batch: Batch, generator: "torch.Generator") -> "Int[Tensor, 'B T']":
@@ -75,27 +184,61 @@ def constant(batch: Batch, generator: "torch.Generator") -> "Int[Tensor, 'B T']"
     return torch.zeros_like(batch.labels)
 
 
-def _inversions(p: tuple[int, ...]) -> int:
-    return sum(a > b for a, b in itertools.combinations(p, 2))
+def setting(group: str, *, whole: bool, letters: int, times: int = 4, **kind: object) -> Task:
+    """Words of ``letters``, scored at ``times`` that; ``kind`` replaces what is usual here."""
+    spelled = f"{group}-T{letters}" if whole else f"{group}-generators-T{letters}"
+    told = "elements" if whole else "generators"
+    usual: dict[str, object] = {
+        "name": f"word_problem-{spelled}",
+        "says": f"Track a product of {told} of {group}; scored at the end of words {times} times as long.",
+        "floor": floor(group, times * letters, whole=whole),
+        "lengths": tuple(1 + letters * multiple for multiple in (1, 2, 4, 8, 16)),
+        "state": (16, 8),
+        "parameters": 20 * 32**2,
+        "tokens": 400 * 64 * (1 + letters),
+        "must_pass": ("transitions.dense",),
+        "must_fail": ("transitions.diagonal",),
+    }
+    return Task(
+        draw=functools.partial(draw, group=group, whole=whole),
+        strategies={
+            "signs": functools.partial(guess, group=group, whole=whole),
+            "constant": constant,
+        },
+        vocabulary=len(alphabet(group, whole=whole)) + 1,
+        classes=len(elements(group)),
+        length=1 + letters,
+        test_length=1 + times * letters,
+        width=32,
+        layers=1,
+        batch=64,
+        **(usual | kind),  # pyright: ignore[reportArgumentType]
+    )
 
 
 SETTINGS = (
-    Task(
+    setting(
+        "S5",
+        whole=False,
+        letters=16,
         name="word_problem-T16",
         says="Track a product of swaps of five things; scored at the end of words 4 times as long.",
-        draw=draw,
-        strategies={"parity": parity, "constant": constant},
-        floor=2 / len(PERMUTATIONS),
-        vocabulary=START + 1,
-        classes=len(PERMUTATIONS),
-        length=1 + 16,
-        test_length=1 + 64,
-        width=32,
-        layers=1,
+        # to the digit what its committed results are told against
+        floor=2 / math.factorial(5),
+        lengths=(),
+        state=None,
         parameters=10 * 32**2,
-        batch=64,
         tokens=800 * 64 * 17,
         must_pass=("mixers.deltanet(beta=2)",),
         must_fail=("mixers.deltanet", "mixers.diagonal"),
     ),
+    setting("Z8", whole=True, letters=16, times=2, curriculum=(1 + 2, 1 + 4, 1 + 8)),
+    setting("S3", whole=True, letters=16),
+    setting("D4", whole=True, letters=16),
+    setting("S5", whole=False, letters=12),
+    setting("S5", whole=False, letters=16),
+    setting("S5", whole=False, letters=20),
+    setting("B3", whole=False, letters=16),
+    setting("B4", whole=False, letters=16),
+    setting("S5", whole=True, letters=16, curriculum=(1 + 2, 1 + 4, 1 + 8), tokens=1200 * 64 * 17),
 )

@@ -1,0 +1,122 @@
+"""Hierarchical copying: write down what was met, sorted by level, each level in the order it was met.
+
+A sequence scatters ``kept`` symbols over blanks, every one at one of ``levels`` levels, and ends in
+``kept`` markers: one for every symbol of the first level, then of the second, and so on. A marker says
+the level, and is answered by the next symbol of that level. To find a level's symbols is recall; to
+give them in turn is counting within a level. The score ranks; it is taken with twice as many places.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+from suites.tasks import Batch, Task
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Int
+    from torch import Tensor
+
+
+def draw(
+    generator: "torch.Generator",
+    count: int,
+    length: int,
+    *,
+    kept: int,
+    levels: int,
+    symbols: int,
+) -> Batch:
+    """Sequences over ``symbols`` symbols a level, a marker a level, and a blank; classes are symbols."""
+    import torch
+
+    slots = length - kept
+    if slots < kept:
+        raise ValueError(f"T={length} with {kept} symbols kept, want at least {2 * kept}")
+    places = torch.multinomial(torch.ones(count, slots), kept, generator=generator).sort(1).values
+    content = torch.randint(symbols, (count, kept), generator=generator)
+    level = torch.randint(levels, (count, kept), generator=generator)
+    ranked, order = level.sort(dim=1, stable=True)
+
+    tokens = torch.full((count, length), levels * symbols + levels)
+    tokens.scatter_(1, places, level * symbols + content)
+    tokens[:, slots:] = levels * symbols + ranked
+    labels = torch.zeros_like(tokens)
+    labels[:, slots:] = content.gather(1, order)
+    asked = torch.zeros_like(tokens, dtype=torch.bool)
+    asked[:, slots:] = True
+    return Batch(tokens=tokens, labels=labels, learned=asked, scored=asked)
+
+
+def of_the_level(
+    batch: Batch,
+    generator: "torch.Generator",
+    *,
+    kept: int,
+    levels: int,
+    symbols: int,
+) -> "Int[Tensor, 'B T']":
+    """Some symbol of the level that is asked for, whatever its turn."""
+    import torch
+
+    met = batch.tokens[:, :-kept]
+    wanted = batch.tokens[:, -kept:, None] - levels * symbols
+    fits = (met < levels * symbols)[:, None] & (met[:, None] // symbols == wanted)
+    pick = torch.multinomial(fits.flatten(0, 1).float(), 1, generator=generator)
+    answers = torch.zeros_like(batch.tokens)
+    answers[:, -kept:] = met.gather(1, pick.unflatten(0, (-1, kept))[..., 0]) % symbols
+    return answers
+
+
+def any_symbol(
+    batch: Batch,
+    generator: "torch.Generator",
+    *,
+    kept: int,
+    levels: int,
+    symbols: int,
+) -> "Int[Tensor, 'B T']":
+    """Some symbol of the sequence, whatever its level."""
+    import torch
+
+    met = (batch.tokens[:, :-kept] < levels * symbols).float()
+    pick = torch.multinomial(met, batch.tokens.shape[1], replacement=True, generator=generator)
+    return batch.tokens.gather(1, pick) % symbols
+
+
+def setting(*, length: int, kept: int, levels: int, symbols: int, **kind: object) -> Task:
+    """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
+    sizes = {"kept": kept, "levels": levels, "symbols": symbols}
+    ways = {"of the level": of_the_level, "any symbol": any_symbol}
+    # every level that has symbols gets one of them right by construction
+    used = levels * (1 - (1 - 1 / levels) ** kept) / kept
+    slots = length - kept
+    return Task(
+        name=f"hierarchical_copying-T{length}",
+        says=f"Copy {kept} symbols sorted by {levels} levels; scored with twice as many places.",
+        draw=functools.partial(draw, **sizes),
+        strategies={name: functools.partial(way, **sizes) for name, way in ways.items()},
+        floor=used + (1 - used) / symbols,
+        vocabulary=levels * symbols + levels + 1,
+        classes=symbols,
+        length=length,
+        test_length=2 * slots + kept,
+        lengths=(length, 2 * slots + kept, 4 * slots + kept),
+        **kind,  # pyright: ignore[reportArgumentType]
+    )
+
+
+SETTINGS = (
+    setting(
+        length=24,
+        kept=8,
+        levels=3,
+        symbols=8,
+        width=32,
+        layers=2,
+        parameters=2 * 20 * 32**2,
+        batch=32,
+        tokens=800 * 32 * 24,
+        must_pass=("mixers.softmax",),
+        must_fail=("mixers.oscillator",),
+    ),
+)
