@@ -176,7 +176,8 @@ def test_a_broken_row_has_an_outcome_and_no_figure(site: Path, tmp_path: Path) -
 
 
 PAGES = (
-    "#/verdicts", "#/changes", "#/figures", "#/machines", "#/reading", "#/proposal/026",
+    "#/verdicts", "#/transitions", "#/changes", "#/figures", "#/machines", "#/reading",
+    "#/proposal/026",
     "#/proposal/001", "#/figures/linear_attention", "#/figures/matrix_recurrence",
     "#/figures/mqar-T48", "#/machine/miniature-card", "#/machine/miniature-cpu",
     f"#/plugin/{test_page.BROKEN}", "#/plugin/chunkwise.linear_attention", "#/plugin/mixers.cosformer",

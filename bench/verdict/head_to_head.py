@@ -3,8 +3,8 @@
 One panel a machine and word problem. A transition's accuracy at 1, 2, 4, ... times the trained length
 is the median over its seeds; it *stops* at the last of them up to which all are solved, a length being
 solved where the accuracy is the lab's for a solved task. Runs count at the task's own budget and at the
-newest commit that trained the mixer. A transition whose state has another size than the task asks for
-is listed apart, one whose contract fails is named and has no figure.
+newest commit that trained the mixer. A transition whose state is not as large as the task asks for, to
+a twentieth, is named apart, one whose contract fails is named and has no figure.
 """
 
 import itertools
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 PREFIX = "word_problem-"
 COST = "us_per_token"
+NEAR = 0.05
+"""Share of the task's state by which an equal one may differ, as models with equal parameters may."""
 PUBLISHED = Path(catalogue.__file__).parents[1] / "tasks" / "published.toml"
 KEYS = ("model", "published", "setting", "source", "expects", "task", "mixer", "differs")
 EXPECTED = ("solved", "failed")
@@ -150,7 +152,7 @@ def row(mixer: str, runs: Sequence[Row], task: "Task") -> Row:
         "rates": sorted({run["rate"] for run in runs}),
         "parameters": runs[0]["parameters"],
         "state": runs[0]["state_size"],
-        "equal": _state(task) in (None, runs[0]["state_size"]),
+        "equal": _is_equal(runs[0]["state_size"], _state(task)),
         "flops": runs[0]["flops"],
         "outcomes": dict(sorted(Counter(run["outcome"] for run in runs).items())),
         "reasons": sorted({run["reason"] for run in runs if run["reason"]}),
@@ -180,6 +182,10 @@ def _points(runs: Sequence[Row], task: "Task") -> Iterator[Row]:
 def _state(task: "Task") -> int | None:
     """Elements of the state that the task asks of every mixer."""
     return task.layers * task.state[0] * task.state[1] if task.state else None
+
+
+def _is_equal(state: int | None, wanted: int | None) -> bool:
+    return wanted is None or (state is not None and abs(state - wanted) <= NEAR * wanted)
 
 
 def _fails(mixer: str, runs: Sequence[Row], known: Iterable[Measurement]) -> bool:

@@ -16,7 +16,7 @@
         "p",
         {},
         "A recurrence h[t] = A(x[t]) h[t\u22121] + k v\u1d40 reads a word over a group and must name the product at its ",
-        "end. Every transition has the same layer around it and the same number of elements in its state; it trains on ",
+        "end. Every transition has the same layer around it and as many elements in its state, to a twentieth; it trains on ",
         "short words and is asked about longer ones. Learning rates were chosen on other seeds than those shown.",
       ),
       site.withParts([PART], (whole) => [body(whole), beside(whole.published)]),
@@ -269,10 +269,14 @@
       return "";
     }
     const solved = point.solved + "/" + row.seeds + " solved";
-    return [figure(point.median), whole(ends(point.interval, "")), whole(solved)];
+    return [figure(point.median), whole(between(point.interval)), whole(solved)];
   }
   function under(text) {
     return el("span", { class: "ends" }, text);
+  }
+  /* seeds that agree are no exact figure */
+  function between([low, high]) {
+    return figure(low) + " to " + figure(high);
   }
   function whole(text) {
     return el("span", { class: "ends whole" }, text);
@@ -282,7 +286,7 @@
   }
 
   function beside(rows) {
-    const columns = ["model", "published", "their setting", "ours", "difference", "measured here"];
+    const columns = ["model", "published", "measured here", "ours", "difference", "their setting"];
     return [
       el("h2", {}, "Published accuracies side by side"),
       el(
@@ -296,19 +300,20 @@
         rows.map((one) => [
           one.model,
           [one.published, under(one.source)],
-          one.setting,
+          one.measured.length ? one.measured.map(measured) : "not measured yet",
           [plugin(one.mixer), " on ", site.subject(one.task), under(one.ours)],
           one.differs,
-          one.measured.length ? one.measured.map(measured) : "not measured yet",
+          one.setting,
         ]),
       ),
     ];
   }
   function measured(one) {
     return el("div", { "data-agrees": one.as_published }, [
-      figure(one.median) + " (" + ends(one.interval, "") + ")",
-      under(one.solved + "/" + one.seeds + " seeds solved"),
-      under(one.outcome + (one.as_published ? ", as published" : ", not as published")),
+      figure(one.median),
+      whole(between(one.interval)),
+      whole(one.solved + "/" + one.seeds + " seeds solved"),
+      whole(one.outcome + (one.as_published ? ", as published" : ", not as published")),
       under(["on ", machine(one.machine), " at ", commit(one.commit)]),
     ]);
   }
