@@ -238,7 +238,7 @@ def test_the_page_is_drawn_whole_on_a_phone(
 ) -> None:
     pages = ["#/transitions", "#/transitions/022", "#/transitions/all"]
     found = {one["page"]: one for one in walked(site, served, tmp_path, pages, *flags, width=PHONE)}
-    assert {one["width"] for one in found.values()} == {PHONE}
+    assert max(one["width"] for one in found.values()) <= PHONE
     # three of one idea each, or the control, dense, and two of Cauchy; and two lines of a bound
     wanted = {"#/transitions": 5, "#/transitions/022": 6, "#/transitions/all": 6}
     for name, one in found.items():
