@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.engine import suite
 from bench.lab.training import FAILED, SOLVED
-from bench.verdict import claims
+from bench.verdict import claims, missing
 from suites import catalogue, tasks
 
 GOOD = """
@@ -188,3 +189,11 @@ def test_another_threshold_is_noticed(tmp_path: Path) -> None:
     file = write(tmp_path, text, "structured-transition/013-circulant-ssm.toml")
     first = claims.load(file).claims[0]
     assert off_the_lab(first) == ["word_problem-Z8-T16"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "accuracy_trained", "tokens_to_threshold"])
+def test_whatever_training_gives_is_offered_by_the_suites_of_the_task(metric: str) -> None:
+    claim = next(one for one in claims.load_all()["009"].claims if one.metric == "accuracy")
+    asked = claims.Claim(**{**vars(claim), "metric": metric})
+    offers = missing.suites_for(asked, [suite.load(name) for name in suite.names()])
+    assert ("tasks", None) in offers
