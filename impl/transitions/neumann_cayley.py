@@ -94,6 +94,7 @@ class NeumannCayley(TransitionLayer):
 
     def states(self, x: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
         s = self.s(x)[..., self.places] * self.signs
-        # singular values of a skew matrix come in pairs, so half of the squares bounds each
-        bound = (s.square().sum((-2, -1), keepdim=True) / 2 + 1e-12).sqrt()
+        # singular values come in pairs, so half of the squares bounds each, and so do sums of rows
+        paired = (s.square().sum((-2, -1), keepdim=True) / 2 + 1e-12).sqrt()
+        bound = torch.minimum(paired, s.abs().sum(-1, keepdim=True).amax(-2, keepdim=True))
         return matrix_scan(neumann_cayley(s / (1 + bound), terms=self.terms), b, h0)
