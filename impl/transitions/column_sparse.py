@@ -51,19 +51,21 @@ def scan(
 class ColumnSparse(TransitionLayer):
     """The layer with ``A = P D``: P out of a dictionary, straight-through; D real, of either sign.
 
-    The authors' D is complex; signs are what the word problems of permutations could use of it.
+    The authors' D is complex, of modulus below 1; a cosine reaches 1 and -1 exactly, so that a long
+    product of signs does not fade.
     """
 
     def __init__(self, width: int, *, heads: int = 1, keys: int = 16, values: int = 8) -> None:
         super().__init__(width, heads=heads, keys=keys, values=values)
         self.choice = nn.Linear(width, ENTRIES)
-        self.dictionary = nn.Parameter(torch.randn(ENTRIES, keys, keys))
-        self.d = nn.Linear(width, keys)
-        nn.init.constant_(self.d.bias, 3.0)
+        # near the identity: random targets meet, and a few of their products send all to one place
+        self.dictionary = nn.Parameter(torch.eye(keys) + torch.randn(ENTRIES, keys, keys))
+        self.angle = nn.Linear(width, keys)
+        nn.init.zeros_(self.angle.bias)
 
     def states(self, x: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
         routes = column_routing(self.choice(x), self.dictionary)
-        d = torch.tanh(self.d(x))
+        d = torch.cos(self.angle(x))
         if torch.is_grad_enabled():
             # the borrowed gradient belongs to every entry of P, not to the taken ones alone
             return matrix_scan(routes * d[..., None, :], b, h0)
