@@ -1,7 +1,7 @@
-"""madbench: list, show, check, measure, run, judge, gate, calibrate, history, bisect and others.
+"""madbench: list, show, check, measure, run, reproduce, judge, gate, calibrate, history, bisect and others.
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
-Exit status: 0, 1 when a checked plugin is wrong, 2 for bad input or a bisection that could not tell,
+Exit status: 0, 1 when a checked plugin is wrong or a run does not repeat, 2 for bad input or a bisection that could not tell,
 130 after Ctrl-C. That of ``gate`` is its answer: 0 keep, 1 regression, 2 could not tell.
 """
 
@@ -192,11 +192,14 @@ def _run(args: argparse.Namespace) -> int:
     from .engine import checkout, runner
     from .verdict import claims
 
-    claims.load_all()
+    cases = claims.load_all()
+    if args.proposal:
+        _one_of(args.proposal, cases, "proposal with claims")
     ran = runner.run_suite(
         args.suite,
         args.budget,
         claims_first=args.claims_first,
+        case=cases.get(args.proposal),
         out=args.out,
         at=checkout.find(args.commit) if args.commit else None,
         say=lambda group, who, stage: print(f"{group}: {who} {stage}", file=sys.stderr),
@@ -209,6 +212,28 @@ def _run(args: argparse.Namespace) -> int:
         done = f"{ran.measured} groups measured, {ran.there} were there, {len(ran.left)} left"
         print(f"{done}, {ran.seconds:.0f} s")
     return INTERRUPTED if ran.interrupted else 0
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from .engine import checkout
+    from .lab import reproduction
+    from .verdict import claims
+
+    cases = claims.load_all()
+    _one_of(args.proposal, cases, "proposal with claims")
+    at = checkout.find(args.commit) if args.commit else None
+    found = reproduction.reproduce(
+        cases[args.proposal],
+        runs=args.runs,
+        commit=at.hash if at else None,
+        folders=[args.results] if args.results else None,
+        at=at,
+    )
+    if args.json:
+        _json(vars(found))
+    else:
+        print(found.says())
+    return 1 if found.differing else 0
 
 
 def _by_reason(outcomes: "Sequence[Outcome]") -> list[dict[str, Any]]:
@@ -514,9 +539,19 @@ def _parser() -> argparse.ArgumentParser:
     one = add("run", _run, "measure what a suite lacks for a commit")
     one.add_argument("--suite", required=True)
     one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="default: until it is done")
+    one.add_argument(
+        "--proposal", metavar="026", help="only what its claims speak of, and controls"
+    )
     one.add_argument("--claims-first", action="store_true", help="begin with what claims are about")
     one.add_argument("--commit", metavar="REV", help="whose plugins (default: this tree's)")
     one.add_argument("--out", type=Path, help="folder of results (default: results)")
+    one = add(
+        "reproduce", _reproduce, "train stored runs of a proposal again; exit 1 if one differs"
+    )
+    one.add_argument("proposal", help="013")
+    one.add_argument("--runs", type=_count, metavar="N", help="default: all of its newest record")
+    one.add_argument("--commit", metavar="REV", help="of the record and the mixers")
+    one.add_argument("--results", type=_folder, help="folder of results (default: results)")
     one = add("judge", _judge, "verdicts from what was measured")
     one.add_argument("proposal", nargs="?", help="026 (default: all)")
     one.add_argument("--results", type=_folder, help="folder of results (default: results)")
@@ -571,6 +606,12 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}, want seconds above 0")
     return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}, want a number above 0")
+    return int(text)
 
 
 def _folder(text: str) -> Path:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..hardware import nvml
+from ..hardware import machine, nvml
 from ..lab.training import contestant
 from . import ceilings, store, suite
 from .checkout import TREE, Commit
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..lab.training import Run
     from ..lab.tryout import Tryout
+    from ..verdict.claims import Case
 
 Say = Callable[[str, str], None]
 ROUNDS = 15
@@ -139,18 +140,20 @@ def run_suite(
     budget_s: float | None = None,
     *,
     claims_first: bool = False,
+    case: "Case | None" = None,
     out: Path | None = None,
     at: Commit | None = None,
     say: Callable[[str, str, str], None] | None = None,
 ) -> Ran:
     """Measure what a suite lacks for a commit, by default the tree's own, group by group, within ``budget_s`` seconds.
 
-    ``claims_first`` begins with the ops that claims are about. ``say(group, plugin, stage)`` follows
+    ``claims_first`` begins with the ops that claims are about; with ``case`` only what the claims of
+    one proposal speak of is measured, of a task only their mixers and the controls. ``say(group, plugin, stage)`` follows
     it. Ctrl-C ends the run and keeps every finished group, and of a task every finished run.
     """
     began = time.monotonic()
     deadline = began + budget_s if budget_s is not None else None
-    todo = groups(name, claims_first=claims_first, out=out, at=at)
+    todo = groups(name, claims_first=claims_first, case=case, out=out, at=at)
     measured, there, outcomes, interrupted = 0, 0, [], False
     while todo:
         group = todo[0]
@@ -188,16 +191,22 @@ class Group:
 
 
 def groups(
-    name: str, *, claims_first: bool = False, out: Path | None = None, at: Commit | None = None
+    name: str,
+    *,
+    claims_first: bool = False,
+    case: "Case | None" = None,
+    out: Path | None = None,
+    at: Commit | None = None,
 ) -> list[Group]:
     """Everything a suite measures, in the order of the run: the clock before the training."""
-    from ..lab import tryout
+    from ..lab import reproduction, tryout
 
     place, device = store.Place.of(out, at), default_device()
     todo = [
         (contest, problem)
         for contest in suite.load(name).contests
         for problem in problems(contest, device)
+        if case is None or _speaks_of(case, problem)
     ]
     if claims_first:
         claimed = _claimed()
@@ -205,7 +214,25 @@ def groups(
     # figures are judged against the ceilings of the same run
     found = [_calibrated(place, device)] if todo else []
     found += [_timed(name, place, contest, problem) for contest, problem in todo]
-    return found + [_trained(name, place, device, held) for held in tryout.tryouts(name)]
+    for held in tryout.tryouts(name):
+        if case is None:
+            found.append(_trained(name, place, device, held))
+        elif mixers := reproduction.needed(case, held):
+            part = tryout.part_of(name, held, mixers, device, place)
+            found.append(_trained(name, place, device, part))
+    return found
+
+
+def _speaks_of(case: "Case", problem: Problem) -> bool:
+    """Whether a claim that is about no training is about a contestant on this problem."""
+    here = machine.record(problem.device)
+    at = {"dtype": problem.dtype, "sizes": store.sizes_name(problem.sizes)}
+    return any(
+        claim.plugin in problem.plugins
+        and METRICS[claim.metric].way is not Way.TRAINING
+        and claim.covers(machine=(here.name, here.kind), **at)
+        for claim in case.claims
+    )
 
 
 def _calibrated(place: store.Place, device: str) -> Group:
@@ -248,7 +275,8 @@ def _trained(name: str, place: store.Place, device: str, held: "Tryout") -> Grou
             held, device=device, progress=told, kept=kept, deadline=deadline, at=place.at
         )
         tryout.keep(name, held, results, runs, device, place)
-        kept.clear()
+        if not held.listed:
+            kept.clear()
         return results.outcomes
 
     return Group(task, lambda: tryout.is_kept(name, held, device, place), measure)

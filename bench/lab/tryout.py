@@ -9,6 +9,7 @@ before it is trained, and trains at the committed learning rate: nothing here sw
 """
 
 import argparse
+import dataclasses
 import hashlib
 import importlib
 import itertools
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import checkout, runner, store, suite
+from ..engine import checkout, record, runner, store, suite
 from ..engine.admission import Admission, laws
 from ..engine.checkout import Commit
 from ..engine.contest import Figure, Results
@@ -60,6 +61,8 @@ class Tryout:
     mixers: tuple[str, ...]
     seeds: tuple[int, ...]
     tokens: int
+    listed: tuple[str, ...] = ()
+    """Mixers of the suite where ``mixers`` are only some of them."""
 
     @property
     def subject(self) -> str:
@@ -69,7 +72,7 @@ class Tryout:
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """Parameters of asv's class, the same as those of the kernels'."""
-        return {"plugin": self.mixers, "sizes": (self.task.name,), "dtype": (DTYPE,)}
+        return {"plugin": self.listed or self.mixers, "sizes": (self.task.name,), "dtype": (DTYPE,)}
 
     @property
     def version(self) -> str:
@@ -211,8 +214,27 @@ def measurements(
 
 
 def is_kept(suite_name: str, held: Tryout, device: str, place: store.Place) -> bool:
-    """Whether figures of the tryout are stored for this commit."""
+    """Whether figures of the tryout are stored for this commit, of every mixer if it is a part."""
+    if held.listed:
+        return set(held.mixers) <= stored(suite_name, held, device, place)
     return place.has(device, _stored_as(suite_name, held))
+
+
+def stored(suite_name: str, held: Tryout, device: str, place: store.Place) -> set[str]:
+    """Mixers of which figures of the tryout are stored for this commit."""
+    file = place.file(device)
+    about = f"{place.at.hash}:{class_name(suite_name, held.subject)}:"
+    found = record.read(file) if file.is_file() else []
+    return {each.plugin for each in found if each.group.startswith(about)}
+
+
+def part_of(
+    suite_name: str, held: Tryout, mixers: Sequence[str], device: str, place: store.Place
+) -> Tryout:
+    """The tryout for some of its mixers, and those already stored: all meet in one group again."""
+    there = stored(suite_name, held, device, place)
+    some = tuple(mixer for mixer in held.mixers if mixer in there or mixer in mixers)
+    return dataclasses.replace(held, mixers=some, listed=held.mixers)
 
 
 def keep(
@@ -232,7 +254,7 @@ def keep(
         _stored_as(suite_name, held),
         (held.version, tuple(held.axes.values())),
         found,
-        set(itertools.product(*held.axes.values())),
+        set(itertools.product(held.mixers, (held.task.name,), (DTYPE,))),
         store.round_name(results),
     )
     curves = [_curve(run) for each in runs.values() for run in each]
