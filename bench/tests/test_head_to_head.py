@@ -123,13 +123,26 @@ def test_the_newest_commit_speaks_and_a_commit_without_figures_does_not() -> Non
 
 
 def test_what_fails_its_contract_has_no_figure() -> None:
-    wrong = figure("transitions.broken", metric="contract", contract="wrong")
+    wrong = figure("transitions.broken", sizes="B1-T64-D32", contract="wrong")
     found = panel(
         [run("transitions.broken(knob=1)", 0, GOOD), run("transitions.dense", 0, GOOD)], wrong
     )
     assert found["broken"] == ["transitions.broken(knob=1)"]
     assert set(rows(found)) == {"transitions.dense"}
     assert "broken" not in json.dumps(found["rows"])
+
+
+def test_what_was_refused_when_last_tried_is_named_without_its_older_figures() -> None:
+    wrong = {"metric": "contract", "samples": (2.0,), "contract": "wrong"}
+    runs = [run("transitions.dense", 0, GOOD), run("transitions.lost", 0, GOOD)]
+    before = figure("transitions.back", position=0, commit="0" * 40, **wrong)
+    now = [
+        figure("transitions.lost", position=2, commit=LATER, **wrong),
+        figure("transitions.back"),
+    ]
+    found = panel(runs, before, *now)
+    assert found["broken"] == ["transitions.lost"]
+    assert set(rows(found)) == {"transitions.dense"}
 
 
 def test_a_length_that_a_seed_lacks_has_no_median() -> None:

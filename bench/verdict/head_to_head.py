@@ -44,7 +44,7 @@ def head_to_head(runs: Sequence[Row], known: Sequence[Measurement]) -> Row:
     """
     tasks = from_tree("suites.tasks").settings()
     newest = _newest(runs, known, tasks)
-    machines = sorted({machine for machine, _, _ in newest})
+    machines = sorted({machine for machine, _, _ in newest} | {one.machine for one in known})
     wanted = [task for name, task in tasks.items() if name.startswith(PREFIX) and task.lengths]
     panels = [_panel(machine, task, newest, known) for machine in machines for task in wanted]
     return {
@@ -111,7 +111,8 @@ def _panel(machine: str, task: "Task", newest: Newest, known: Sequence[Measureme
         for (where, name, mixer), runs in sorted(newest.items())
         if (where, name) == (machine, task.name)
     }
-    broken = sorted(mixer for mixer, runs in mine.items() if _fails(mixer, runs, known))
+    broken = {mixer for mixer, runs in mine.items() if _fails(mixer, runs, known)}
+    broken |= _refused(machine, task, known)
     sizes, costs = _costs(machine, [*mine], known)
     _, group, *rest = task.name.split("-")
     return {
@@ -127,7 +128,7 @@ def _panel(machine: str, task: "Task", newest: Newest, known: Sequence[Measureme
         "state": _state(task),
         "cost_sizes": sizes,
         "controls": {"must pass": list(task.must_pass), "must fail": list(task.must_fail)},
-        "broken": broken,
+        "broken": sorted(broken),
         "rows": [
             row(mixer, runs, task) | {"cost": costs.get(mixer)}
             for mixer, runs in mine.items()
@@ -196,6 +197,21 @@ def _fails(mixer: str, runs: Sequence[Row], known: Iterable[Measurement]) -> boo
         and (one.machine, one.commit[:8]) == (machine, commit)
         for one in known
     )
+
+
+def _refused(machine: str, task: "Task", known: Iterable[Measurement]) -> set[str]:
+    """Mixers that were not trained when they were last to be, since their laws failed."""
+    last: dict[str, list[Measurement]] = {}
+    for one in known:
+        if (one.machine, one.sizes) == (machine, task.name):
+            there = last.setdefault(one.plugin, [])
+            if not there or one.moment > there[0].moment:
+                there[:] = [one]
+            elif one.moment == there[0].moment:
+                there.append(one)
+    return {
+        plugin for plugin, found in last.items() if any(one.contract == "wrong" for one in found)
+    }
 
 
 def _costs(
