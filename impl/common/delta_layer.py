@@ -33,6 +33,10 @@ class DeltaLayer(TransitionLayer):
         self.k = nn.Linear(width, steps * keys, bias=False)
         self.v = nn.Linear(width, steps * values, bias=False)
         self.beta = nn.Linear(width, steps)
+        if eigenvalues == "signed":
+            # near c = 2 a correction reflects and keeps every length; halfway it would erase its key,
+            # and after N / R tokens little would be left of the first one
+            nn.init.constant_(self.beta.bias, 2.0)
 
     def write(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T R V"]:
         """``v``: what the keys are to recall; how it comes to be written is the transition's."""

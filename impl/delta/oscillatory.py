@@ -83,7 +83,7 @@ class Oscillatory(DeltaLayer):
         self.oscillation = oscillation
         if oscillation:
             # slow and hardly damped: near the identity, where a reflection survives the turning
-            self.omega = nn.Parameter(0.1 * torch.randn(keys // 2))
+            self.omega = nn.Parameter(0.01 * torch.randn(keys // 2))
             self.zeta = nn.Parameter(torch.full((keys // 2,), -7.0))
 
     def oscillators(self, x: Tensor) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"]]:

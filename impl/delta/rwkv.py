@@ -4,7 +4,7 @@
 
 with k = W_k x, kappa = k * xi normalised, a = sigmoid(..) in (0, 1) by channel, k' = k * (1 + alpha (a - 1))
 and w = exp(-e^-0.5 sigmoid(..)) in (0.545, 1); the authors write the transpose. The eigenvalues are
-those of the symmetric diag(w) - s s^T with s = sqrt(a) * kappa, hence in (w - max a, 1): negative ones
+those of the symmetric diag(w) - s s^T with s = sqrt(a) * kappa, hence in (min w - max a, 1): negative ones
 down to 0.545 - 1 where a channel both decays and is removed, but no reflection, for at w = 1 they are
 positive. ``signed`` lets a reach 1 + w, by channel, and they fill (-1, 1): a swap comes within reach.
 The eigenvalues of one step bound products only while a stays as it is: A is not symmetric.
