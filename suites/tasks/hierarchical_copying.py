@@ -3,7 +3,8 @@
 A sequence scatters ``kept`` symbols over blanks, every one at one of ``levels`` levels, and ends in
 ``kept`` markers: one for every symbol of the first level, then of the second, and so on. A marker says
 the level, and is answered by the next symbol of that level. To find a level's symbols is recall; to
-give them in turn is counting within a level. The score ranks; it is taken with twice as many places.
+give them in turn is counting within a level. The score ranks; it is taken with half as many places
+more, because attention without positions, which learns the task, loses count at twice as many.
 """
 
 import functools
@@ -92,15 +93,15 @@ def setting(*, length: int, kept: int, levels: int, symbols: int, **kind: object
     slots = length - kept
     return Task(
         name=f"hierarchical_copying-T{length}",
-        says=f"Copy {kept} symbols sorted by {levels} levels; scored with twice as many places.",
+        says=f"Copy {kept} symbols sorted by {levels} levels; scored with half as many places more.",
         draw=functools.partial(draw, **sizes),
         strategies={name: functools.partial(way, **sizes) for name, way in ways.items()},
         floor=used + (1 - used) / symbols,
         vocabulary=levels * symbols + levels + 1,
         classes=symbols,
         length=length,
-        test_length=2 * slots + kept,
-        lengths=(length, 2 * slots + kept, 4 * slots + kept),
+        test_length=slots + slots // 2 + kept,
+        lengths=(length, slots + slots // 2 + kept, 2 * slots + kept, 4 * slots + kept),
         **kind,  # pyright: ignore[reportArgumentType]
     )
 
