@@ -114,7 +114,9 @@ def _proposal(entry: catalogue.Entry) -> Row:
             "metric": claim.metric,
             "plugin": claim.plugin,
             "against": claim.against,
-            claim.comparison: dict(claim.bounds) | ({"over": claim.over} if claim.over else {}),
+            claim.comparison: dict(claim.bounds)
+            | ({"over": claim.over} if claim.over else {})
+            | ({"along": list(claim.along)} if claim.along else {}),
             "where": dict(claim.where),
         }
         for claim in (case.claims if case else ())

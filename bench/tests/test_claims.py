@@ -116,6 +116,11 @@ def test_slope_wants_an_axis(tmp_path: Path) -> None:
         claims.load(write(tmp_path, slope))
     named = slope.replace("at_most = 1.2", 'at_most = 1.2, over = "T"')
     assert claims.load(write(tmp_path, named)).claims[0].over == "T"
+    along = named.replace('over = "T"', 'over = "T", along = ["N"]')
+    assert claims.load(write(tmp_path, along)).claims[0].along == ("N",)
+    itself = named.replace('over = "T"', 'over = "T", along = ["T"]')
+    with pytest.raises(ValueError, match="want other axes than that of a slope"):
+        claims.load(write(tmp_path, itself))
 
 
 def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -151,6 +151,15 @@ def test_value_and_slope_are_judged() -> None:
     assert weigh(linear, square).evidence[0].value == pytest.approx(2)
 
 
+def test_axes_that_grow_along_are_no_line_of_their_own() -> None:
+    alone = claim(against=None, comparison="slope", bounds={"at_most": 1.6}, over="N", where={})
+    steps = [measured("ours", n**1.5, sizes=f"B1-N{n}-G{round(n**0.5)}") for n in (16, 64, 256)]
+    assert weigh(alone, steps).state is State.UNTESTED
+    along = replace(alone, along=("G",))
+    assert weigh(along, steps).state is State.CONFIRMED
+    assert weigh(along, steps).evidence[0].value == pytest.approx(1.5)
+
+
 def test_one_bad_case_refutes() -> None:
     good, bad = pair(0.4, sizes="B1-T1024-N32"), pair(0.9, sizes="B8-T1024-N32")
     assert weigh(claim(), good + bad).state is State.REFUTED

@@ -5,7 +5,8 @@ A claim compares one metric of ``plugin`` with a figure:
     value       the metric itself
     ratio       metric(plugin) / metric(against), on the same problem and machine
     difference  metric(plugin) - metric(against)
-    slope       d log(metric) / d log(axis), the growth over the axis named by ``over``
+    slope       d log(metric) / d log(axis), the growth over the axis named by ``over``; the axes in
+                ``along``, such as a block's, may grow with it, all others stay
 
 The sentence in ``says`` may repeat a figure only if the keys that are judged hold it, so that prose
 and judgement cannot drift apart.
@@ -54,6 +55,8 @@ class Claim:
     """Of ``at_most``, ``at_least`` and ``equals``, those that must hold."""
     over: str | None
     """The axis of a slope."""
+    along: tuple[str, ...] = ()
+    """Axes that grow with it."""
     where: Mapping[str, Any]
     """``machine``, ``dtype``, ``sizes``, ``task`` or an axis, to what the claim speaks about."""
     role: str
@@ -162,7 +165,7 @@ def _claim(where: str, table: Any, needs: list[str]) -> Claim:
     for key, name in (("plugin", plugin), ("against", against)):
         if name is not None and name not in needs:
             raise ValueError(f"{where}: {key} = {name!r} is not among needs{_near(name, needs)}")
-    comparison, bounds, over = _comparison(where, table)
+    comparison, bounds, over, along = _comparison(where, table)
     claim = Claim(
         id=_field(where, table, "id", str),
         says=_field(where, table, "says", str),
@@ -172,6 +175,7 @@ def _claim(where: str, table: Any, needs: list[str]) -> Claim:
         comparison=comparison,
         bounds=bounds,
         over=over,
+        along=along,
         where=_where(where, table.get("where", {})),
         role=role,
         source=_field(where, table, "source", str),
@@ -181,13 +185,15 @@ def _claim(where: str, table: Any, needs: list[str]) -> Claim:
     return claim
 
 
-def _comparison(where: str, table: Mapping[str, Any]) -> tuple[str, dict[str, float], str | None]:
+def _comparison(
+    where: str, table: Mapping[str, Any]
+) -> tuple[str, dict[str, float], str | None, tuple[str, ...]]:
     given = [name for name in COMPARISONS if name in table]
     if len(given) != 1:
         raise ValueError(f"{where}: {len(given)} of {', '.join(COMPARISONS)}, want exactly 1")
     name = given[0]
     bounds = dict(_field(where, table, name, dict))
-    over = bounds.pop("over", None)
+    over, along = bounds.pop("over", None), bounds.pop("along", [])
     _refuse_unknown(where, bounds, BOUNDS, f"bound of {name}")
     if not bounds or not all(_is_number(bound) for bound in bounds.values()):
         raise ValueError(f"{where}: {name} = {table[name]}, want numbers at {', '.join(BOUNDS)}")
@@ -197,7 +203,9 @@ def _comparison(where: str, table: Mapping[str, Any]) -> tuple[str, dict[str, fl
     if (over is None) == (name == "slope"):
         wish = "wants an axis" if name == "slope" else "takes no axis"
         raise ValueError(f"{where}: {name} {wish} in `over`")
-    return name, {key: float(bound) for key, bound in bounds.items()}, over
+    if not isinstance(along, list) or (along and over is None) or over in along:
+        raise ValueError(f"{where}: along = {along!r}, want other axes than that of a slope")
+    return name, {key: float(bound) for key, bound in bounds.items()}, over, tuple(along)
 
 
 def _where(where: str, table: Any) -> dict[str, Any]:

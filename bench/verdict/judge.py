@@ -293,7 +293,8 @@ def _slopes(claim: Claim, measurements: Iterable[Measurement]) -> list[Evidence]
             axes = axes_of(one.sizes)
             if claim.over in axes:
                 size = axes.pop(claim.over)
-                rest = "-".join(f"{name}{value}" for name, value in axes.items())
+                still = [name for name in axes if name not in claim.along]
+                rest = "-".join(f"{name}{axes[name]}" for name in still)
                 lines.setdefault(rest, {})[size] = one
         for rest, line in lines.items():
             if len(line) > 1:
