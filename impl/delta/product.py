@@ -7,7 +7,7 @@ values are U = Y - W h and the state after micro-step c is h + sum over i <= c o
 
     [W | Y] = (I + L)^-1 diag(beta) [K | V].
 
-C (N + V) / 2 + 3 N V multiply-adds a micro-step, T R / C dependent steps; a dense transition costs
+C (3 N + V) / 2 + 3 N V multiply-adds a micro-step, T R / C dependent steps; a dense transition costs
 N^2 V a token and T steps. A token's transition is I plus rank R, so R reflections make a rotation of
 R / 2 planes: one swaps two coordinates, a cycle of R + 1 takes R. Products have norm at most 1.
 """

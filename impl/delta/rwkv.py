@@ -29,7 +29,7 @@ FASTEST = math.exp(-0.5)
 
 @implements(
     "rwkv_transition",
-    source="B. Peng et al., COLM 2025, arXiv:2503.14456",
+    source="B. Peng et al., 2025, arXiv:2503.14456",
     trick="rwkv7-generalized-delta",
 )
 def scan(
@@ -49,7 +49,7 @@ def scan(
 
 @mixer(
     "rwkv_transition",
-    source="B. Peng et al., COLM 2025, arXiv:2503.14456",
+    source="B. Peng et al., 2025, arXiv:2503.14456",
     trick="rwkv7-generalized-delta",
     knobs={"eigenvalues": ("positive", "signed")},
 )
