@@ -67,14 +67,14 @@ def scan(
     "monarch_transition",
     source="T. Dao et al., ICML 2022, arXiv:2204.00595",
     trick="monarch-factorization",
-    knobs={"blocks": ("orthogonal", "free")},
+    knobs={"blocks": ("free", "orthogonal")},
 )
 class Monarch(TransitionLayer):
     """The layer with a Monarch ``A(x[t])``, the identity for a bias alone.
 
-    ``orthogonal`` blocks are rotations by way of the Cayley transform: no product of transitions grows
-    or fades. ``free`` ones are any matrices, divided by the length of their longest column; that
-    bounds a step for most states, products not.
+    ``free`` blocks are any matrices, divided by the length of their longest column; that bounds a step
+    for most states, products not. ``orthogonal`` ones are rotations by way of the Cayley transform: no
+    product of transitions grows or fades.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Monarch(TransitionLayer):
         heads: int = 1,
         keys: int = 16,
         values: int = 8,
-        blocks: Literal["orthogonal", "free"] = "orthogonal",
+        blocks: Literal["free", "orthogonal"] = "free",
     ) -> None:
         super().__init__(width, heads=heads, keys=keys, values=values)
         self.size = math.isqrt(keys)
