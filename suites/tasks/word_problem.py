@@ -236,9 +236,10 @@ SETTINGS = (
     setting("S3", whole=True, letters=16),
     setting("D4", whole=True, letters=16),
     setting("S5", whole=False, letters=12),
-    setting("S5", whole=False, letters=16),
+    # three times what a dense transition needs, for those that learn more slowly
+    setting("S5", whole=False, letters=16, tokens=600 * 64 * 17),
     setting("S5", whole=False, letters=20),
     setting("B3", whole=False, letters=16),
-    setting("B4", whole=False, letters=16),
+    setting("B4", whole=False, letters=16, tokens=800 * 64 * 17),
     setting("S5", whole=True, letters=16, curriculum=(1 + 2, 1 + 4, 1 + 8), tokens=1200 * 64 * 17),
 )
