@@ -222,7 +222,8 @@ def _where(where: str, table: Any) -> dict[str, Any]:
         if name not in WHERE_KEYS and not all(type(one) is int for one in numbers):
             raise ValueError(f"{where}: {name} = {wanted!r}, want whole numbers")
     _refuse_unknown(where, _listed(table.get("dtype", [])), DTYPES, "dtype")
-    _refuse_unknown(where, _listed(table.get("machine", [])), machines(), "machine")
+    if "machine" in table:
+        _refuse_unknown(where, _listed(table["machine"]), machines(), "machine")
     return table
 
 
