@@ -20,6 +20,6 @@ for _suite in suite.chosen():
             functools.partial(tryout.cache, _held),
             axes=_held.axes,
             version=_held.version,
-            metrics=tryout.TRACKED,
+            metrics=_held.tracked,
             timeout_s=TIMEOUT_S,
         )

@@ -156,6 +156,12 @@ _ALL = (
     Metric(
         name="perplexity", unit="x", way=Way.TRAINING, says="exp of the loss a token, held-out text"
     ),
+    Metric(
+        name="excess_loss",
+        unit="nat",
+        way=Way.TRAINING,
+        says="Loss a token less that of the exact predictor, on fresh sequences",
+    ),
     Metric(name="loss", unit="nat", way=Way.TRAINING, says="Training loss at the end"),
     Metric(
         name="rival_time",

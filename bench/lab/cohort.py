@@ -29,13 +29,13 @@ from .training import (
     WEIGHT_DECAY,
     Job,
     Run,
-    accuracy,
     build,
     descend,
     finished,
     optimizer_of,
     plan,
     schedule,
+    score,
     train_job,
 )
 
@@ -83,7 +83,7 @@ def train_together(jobs: Sequence[Job]) -> list[Run]:
         for k, (course, (loss, norm)) in enumerate(zip(courses, figures, strict=True)):
             if course.noted(seen, loss, norm, due=due):
                 network = models.networks[k]
-                found = accuracy(network, task, checks[k], count=CHECKED, length=task.length)
+                found = score(network, task, checks[k], count=CHECKED, length=task.length)
                 course.accuracies.append((seen, found))
     models.write_back()
     cohort = tuple((job.seed, job.rate) for job in jobs)

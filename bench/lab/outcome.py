@@ -63,12 +63,11 @@ class Course:
         if last and max(last) >= guess:
             told = f"loss {last[-1]:.3f} nat at the end, {guess:.3f} nat for a blind guess"
             return "flat", f"{told}; {explanation(self.gradients)}"
-        if score <= (limit := chance_limit(task.floor, count)):
+        limit = chance_limit(task.floor, count) if task.metric == "accuracy" else task.floor
+        if task.normalised(score) <= task.normalised(limit):
             first, end = self.losses[0][1], self.losses[-1][1]
-            told = (
-                f"loss from {first:.3f} to {end:.3f} nat, but accuracy {score:.3f} at the trained"
-            )
-            told += f" length, where blind guesses reach {limit:.3f}"
+            told = f"loss from {first:.3f} to {end:.3f} nat, but {task.metric} {score:.3f} at the"
+            told += f" trained length, where blind guesses reach {limit:.3f}"
             return "chance", f"{told}; {explanation(self.gradients)}"
         return "ok", ""
 

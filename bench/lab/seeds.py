@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from ..engine.metrics import METRICS
 from ..engine.noise import CONFIDENCE, Interval, median_interval
+from ..engine.ruler import from_tree
 from .training import FAILED, SOLVED, Run
 
 if TYPE_CHECKING:
@@ -36,8 +38,10 @@ def success_rate(successes: int, trials: int, confidence: float = CONFIDENCE) ->
 
 
 def median_accuracy(runs: Sequence[Run], confidence: float = CONFIDENCE) -> Interval:
-    """Interval of the median accuracy over seeds, within 0 and 1; too few seeds say nothing."""
+    """Interval of the median score over seeds, of accuracies within 0 and 1; too few say nothing."""
     low, high = median_interval([run.accuracy for run in runs], confidence)
+    if METRICS[from_tree("suites.tasks").find(runs[0].task).metric].unit != "fraction":
+        return Interval(low, high)
     return Interval(max(low, 0.0), min(high, 1.0))
 
 
@@ -104,6 +108,8 @@ def paired_difference(
         )
     gains = [x.accuracy - y.accuracy for x, y in zip(a, b, strict=True)]
     low, high = median_interval(gains, confidence)
+    if METRICS[from_tree("suites.tasks").find(a[0].task).metric].unit != "fraction":
+        return Interval(low, high)
     return Interval(max(low, -1.0), min(high, 1.0))
 
 

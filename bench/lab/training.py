@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,7 @@ class Run:
     tokens: int
     """Budget in training tokens; a diverged run stopped before it."""
     accuracy: float
-    """On sequences of the scored length; a diverged run has the floor's."""
+    """The task's metric on sequences of the scored length; a diverged run has the floor's."""
     accuracy_trained: float
     """On sequences of the trained length."""
     normalised: float
@@ -233,7 +234,7 @@ def finished(
     task = job.task
     course.diverged |= not all(bool(p.isfinite().all()) for p in network.parameters())
     by_length = scores(network, task, job.seed, course)
-    score, trained = by_length[task.test_length], by_length[task.length]
+    scored, trained = by_length[task.test_length], by_length[task.length]
     outcome, reason = course.outcome(task, trained, SCORED)
     solved = (seen for seen, found in course.accuracies if task.normalised(found) >= SOLVED)
     return Run(
@@ -242,9 +243,9 @@ def finished(
         seed=job.seed,
         rate=job.rate,
         tokens=job.tokens or task.tokens,
-        accuracy=score,
+        accuracy=scored,
         accuracy_trained=trained,
-        normalised=task.normalised(score),
+        normalised=task.normalised(scored),
         tokens_to_threshold=next(solved, None),
         outcome=outcome,
         reason=reason,
@@ -282,7 +283,7 @@ def _follow(
         loss, norm = descend(network, optimizer, task.draw(stream, task.batch, length))
         due = seen * CHECKS // total > before * CHECKS // total
         if course.noted(seen, loss, norm, due=due):
-            found = accuracy(network, task, checks, count=CHECKED, length=task.length)
+            found = score(network, task, checks, count=CHECKED, length=task.length)
             course.accuracies.append((seen, found))
             if progress:
                 progress(*course.losses[-1])
@@ -311,7 +312,7 @@ def schedule(step: float, steps: float) -> float:
 
 
 def scores(network: Network, task: "Task", seed: int, course: Course) -> dict[int, float]:
-    """Accuracy on test sequences of every length that the task names; a diverged run's is the floor.
+    """Score on test sequences of every length that the task names; a diverged run's is the floor.
 
     Scored and trained length share a stream, any other has its own: one more changes no figure.
     """
@@ -323,14 +324,14 @@ def scores(network: Network, task: "Task", seed: int, course: Course) -> dict[in
     for length in lengths:
         own = length not in (task.test_length, task.length)
         stream = task.stream(f"test-{length}", seed) if own else test
-        found[length] = accuracy(network, task, stream, count=SCORED, length=length)
+        found[length] = score(network, task, stream, count=SCORED, length=length)
     return found
 
 
-def accuracy(
+def score(
     network: Network, task: "Task", stream: "torch.Generator", *, count: int, length: int
 ) -> float:
-    """Share of the scored positions of ``count`` fresh sequences that are answered right.
+    """The task's metric over the scored positions of ``count`` fresh sequences.
 
     No pass sees more tokens than a batch of the scored length has.
     """
@@ -338,15 +339,29 @@ def accuracy(
 
     device = next(network.parameters()).device
     rows = min(task.batch, max(1, task.batch * max(task.length, task.test_length) // length))
-    right = asked = 0
+    total, asked = 0.0, 0
     with torch.no_grad():
         for start in range(0, count, rows):
             batch = task.draw(stream, min(rows, count - start), length)
             scored = batch.scored.to(device)
-            answers = network(batch.tokens.to(device), scored).argmax(-1)
-            right += int((answers == batch.labels.to(device)[scored]).sum())
+            total += _tally(task.metric, network(batch.tokens.to(device), scored), batch)
             asked += int(scored.sum())
-    return right / asked
+    mean = total / asked
+    return math.exp(mean) if task.metric == "perplexity" else mean
+
+
+def _tally(metric: str, logits: "torch.Tensor", batch: "Batch") -> float:
+    """Right answers, or nats beyond those of the exact predictor, over the scored positions."""
+    from torch.nn import functional
+
+    labels = batch.labels[batch.scored].to(logits.device)
+    if metric == "accuracy":
+        return int((logits.argmax(-1) == labels).sum())
+    nats = functional.cross_entropy(logits, labels, reduction="sum").item()
+    if metric == "perplexity":
+        return nats
+    assert batch.known is not None
+    return nats - batch.known[batch.scored].sum().item()
 
 
 def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> Network:

@@ -4,7 +4,7 @@
     python -m bench.lab.tryout tasks mqar-T48   one of them
 
 A suite lists ``[tasks.<name>]`` with ``mixers``, ``seeds`` (how many, from 0) and, where it is not
-the task's own, ``tokens``. The controls of the task always run. A mixer must obey the mixer laws
+the task's own, ``tokens``. ``more`` gives some of the mixers, those that a verdict rests on, more seeds. The controls of the task always run. A mixer must obey the mixer laws
 before it is trained, and trains at the committed learning rate: nothing here sweeps.
 """
 
@@ -46,9 +46,9 @@ from .workers import each_apart
 if TYPE_CHECKING:
     from suites.tasks import Task
 
-TRACKED = ("accuracy", "tokens_to_threshold", "loss", "contract")
+TRACKED = ("accuracy", "accuracy_trained", "tokens_to_threshold", "loss", "contract")
 """Metrics of a mixer on a task, as ``bench/tasks.py`` tracks them."""
-KEYS = {"mixers", "seeds", "tokens"}
+KEYS = {"mixers", "seeds", "tokens", "more"}
 DTYPE = "float32"
 Progress = Callable[[int, int, Run], None]
 
@@ -63,11 +63,26 @@ class Tryout:
     tokens: int
     listed: tuple[str, ...] = ()
     """Mixers of the suite where ``mixers`` are only some of them."""
+    more: tuple[str, ...] = ()
+    """Mixers that are trained on ``more_seeds``."""
+    more_seeds: tuple[int, ...] = ()
+
+    def seeds_of(self, mixer: str) -> tuple[int, ...]:
+        """The seeds of one mixer, the first of them those of every mixer."""
+        return self.more_seeds if mixer in self.more else self.seeds
 
     @property
     def subject(self) -> str:
         """The task's name as the record makes a class name of it."""
         return self.task.name.replace("-", "_")
+
+    @property
+    def tracked(self) -> tuple[str, ...]:
+        """Metrics of this task: its own score, and what all tasks have."""
+        if self.task.metric == "accuracy":
+            return TRACKED
+        own = {"accuracy": self.task.metric}
+        return tuple(own.get(name, name) for name in TRACKED if name != "accuracy_trained")
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -80,8 +95,10 @@ class Tryout:
         settled: dict[str, Any] = {
             name: value
             for name, value in vars(self.task).items()
-            if isinstance(value, int | float | str) and name != "says"
+            if isinstance(value, int | float | str) and name not in ("says", "metric", "best")
         }
+        if self.task.metric != "accuracy":
+            settled |= {"metric": self.task.metric, "best": self.task.best}
         if self.task.curriculum:
             settled["curriculum"] = self.task.curriculum
         return hashlib.sha256(repr((settled, self.seeds, self.tokens)).encode()).hexdigest()[:12]
@@ -97,7 +114,8 @@ def tryouts(name: str) -> Iterator[Tryout]:
         if missing := {"mixers", "seeds"} - set(table):
             raise ValueError(f"{where}: no {', '.join(sorted(missing))}")
         try:
-            yield tryout(find(task_name), table["mixers"], table["seeds"], table.get("tokens"))
+            held = tryout(find(task_name), table["mixers"], table["seeds"], table.get("tokens"))
+            yield _with_more(held, table.get("more", {}))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
 
@@ -114,6 +132,20 @@ def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None =
     return Tryout(
         task=task, mixers=everyone, seeds=tuple(range(seeds)), tokens=tokens or task.tokens
     )
+
+
+def _with_more(held: Tryout, table: Mapping[str, Any]) -> Tryout:
+    """The tryout with more seeds for those that ``table`` names."""
+    if not table:
+        return held
+    if set(table) != {"mixers", "seeds"}:
+        raise ValueError(f"more = {dict(table)}, want mixers and seeds")
+    if strangers := set(table["mixers"]) - set(held.mixers):
+        raise ValueError(f"more has {', '.join(sorted(strangers))}, want some of its mixers")
+    if table["seeds"] <= len(held.seeds):
+        raise ValueError(f"more has {table['seeds']} seeds, want more than {len(held.seeds)}")
+    more, seeds = tuple(table["mixers"]), tuple(range(table["seeds"]))
+    return dataclasses.replace(held, more=more, more_seeds=seeds)
 
 
 def hold(
@@ -144,8 +176,9 @@ def hold(
             tokens=held.tokens,
             device=device,
         )
-        for seed in held.seeds
+        for seed in max(held.seeds, held.more_seeds, key=len)
         for mixer in fit
+        if seed in held.seeds_of(mixer)
     ]
     runs: dict[str, list[Run]] = {mixer: [] for mixer in fit}
     answers = _train(jobs, workers, progress, kept, deadline, at, cohort)
@@ -156,8 +189,8 @@ def hold(
             results.missing(job.mixer, "wrong", f"seed {job.seed}: {answer}")
     for mixer, each in runs.items():
         # a seed that is missing would be paired with another one
-        if len(each) == len(held.seeds):
-            _figures(mixer, each, results)
+        if len(each) == len(held.seeds_of(mixer)):
+            _figures(held, mixer, each, results)
     return results, runs
 
 
@@ -246,7 +279,7 @@ def keep(
     place: store.Place,
 ) -> None:
     """Store the figures where asv's own lie, and the learning curves beside them."""
-    found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {name: {} for name in TRACKED}
+    found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {name: {} for name in held.tracked}
     for figure in results.figures:
         found[figure.metric][figure.plugin, held.task.name, DTYPE] = figure.samples
     place.write(
@@ -277,7 +310,7 @@ def controls_of(found: Iterable[Measurement]) -> dict[str, dict[str, str]]:
     tasks = from_tree("suites.tasks").settings()
     groups: dict[str, dict[tuple[str, str, str], dict[str, Sequence[float]]]] = {}
     for each in found:
-        if each.metric == "accuracy" and each.sizes in tasks:
+        if each.sizes in tasks and each.metric == tasks[each.sizes].metric:
             when = (each.committed, each.date, each.group)
             groups.setdefault(each.sizes, {}).setdefault(when, {})[each.plugin] = each.samples
     return {name: judged(tasks[name], held[max(held)]) for name, held in groups.items()}
@@ -326,12 +359,15 @@ def _admitted(
             results.missing(mixer, found.outcome, found.reason)
 
 
-def _figures(mixer: str, runs: Sequence[Run], results: Results) -> None:
+def _figures(held: Tryout, mixer: str, runs: Sequence[Run], results: Results) -> None:
     low, high = median_accuracy(runs)
     samples = tuple(run.accuracy for run in runs)
     results.figures.append(
-        Figure(plugin=mixer, metric="accuracy", samples=samples, low=low, high=high)
+        Figure(plugin=mixer, metric=held.task.metric, samples=samples, low=low, high=high)
     )
+    if "accuracy_trained" in held.tracked:
+        trained = [run.accuracy_trained for run in runs]
+        _or_missing(mixer, "accuracy_trained", trained, "", results)
     thresholds = [run.tokens_to_threshold for run in runs]
     never = thresholds.count(None)
     _or_missing(
@@ -389,7 +425,7 @@ def _row(
     rate = success_rate(solved, len(each))
     row = {
         "mixer": mixer,
-        "accuracy": f"{median(scores):.3f}",
+        held.task.metric: f"{median(scores):.3f}",
         "99%": "{:.3f} - {:.3f}".format(*median_accuracy(each)),
         "bootstrap 99%": "{:.3f} - {:.3f}".format(*bootstrap_median(scores)),
         "solved": f"{solved}/{len(each)}",

@@ -75,7 +75,7 @@ def test_a_long_sequence_is_scored_in_passes_of_few() -> None:
     network = build("mixers.diagonal", task, seed=0)
     watched = dataclasses.replace(task, draw=draw)
     for length in (32, 64, 512):
-        training.accuracy(network, watched, task.stream("test", 0), count=16, length=length)
+        training.score(network, watched, task.stream("test", 0), count=16, length=length)
     assert shapes == [(8, 32)] * 2 + [(8, 64)] * 2 + [(1, 512)] * 16
 
 
@@ -214,6 +214,19 @@ def test_a_loss_that_moves_and_a_score_that_does_not_is_chance() -> None:
     assert run.outcome == "chance"
     assert run.losses[-1][1] < math.log(32)
     assert re.match(r"loss from 3\.\d+ to \d\.\d+ nat, but accuracy 0\.\d+", run.reason)
+
+
+def test_a_score_of_which_less_is_better_has_its_floor_and_its_best() -> None:
+    task = find("markov_chains-T64")
+    task = dataclasses.replace(task, tokens=40 * 8 * 64, batch=8)
+    run = train("mixers.linear_attention", task, seed=0, rate=1e-2)
+    assert 0 < run.accuracy < math.log(16)
+    assert run.normalised == pytest.approx(1 - run.accuracy / task.floor)
+    wild = train("mixers.linear_attention", task, seed=0, rate=math.inf)
+    assert (wild.outcome, wild.accuracy, wild.normalised) == ("diverged", task.floor, 0.0)
+    worse = dataclasses.replace(task, floor=run.accuracy_trained)
+    hopeless = train("mixers.linear_attention", worse, seed=0, rate=1e-2)
+    assert (run.outcome, hopeless.outcome) == ("ok", "chance")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
 
@@ -30,7 +30,9 @@ class Batch:
     learned: "Bool[Tensor, 'B T']"
     """Positions that the loss counts."""
     scored: "Bool[Tensor, 'B T']"
-    """Positions that the accuracy counts."""
+    """Positions that the score counts."""
+    known: "Float[Tensor, 'B T'] | None" = None
+    """Loss of the exact predictor at each position, in nat, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,11 @@ class Task:
     strategies: "Mapping[str, Callable[[Batch, torch.Generator], Tensor]]"
     """Answers that need no learned memory, one class a position; the best of them is the floor."""
     floor: float
-    """Expected accuracy of the best strategy."""
+    """Expected score of the best strategy."""
+    metric: str = "accuracy"
+    """What the score is: ``accuracy``, or ``excess_loss`` or ``perplexity``, of which less is better."""
+    best: float = 1.0
+    """Score of a model that has solved it."""
     vocabulary: int
     classes: int
     length: int
@@ -78,9 +84,9 @@ class Task:
         digest = hashlib.sha256(f"{self.name}/{split}/{seed}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
-    def normalised(self, accuracy: float) -> float:
-        """0 at the floor, 1 at perfect; below 0 for a mixer worse than not learning."""
-        return (accuracy - self.floor) / (1 - self.floor)
+    def normalised(self, score: float) -> float:
+        """0 at the floor, 1 at the best; below 0 for a mixer worse than not learning."""
+        return (score - self.floor) / (self.best - self.floor)
 
 
 @functools.cache
