@@ -1,6 +1,6 @@
 """Learning rates: swept once on seeds of their own, committed, then frozen.
 
-Every mixer gets the same grid, the same two tuning seeds and half the budget, so that no idea wins
+Every mixer gets the rates of the task, the same two tuning seeds and half the budget, so that no idea wins
 by more trials, and no score is the best of a sweep. Kept is the rate with the earliest median
 threshold, among equals the highest median accuracy at the trained length, then the smaller rate.
 The whole sweep stays in the file: how wide a mixer's window of rates is says something about it.
@@ -25,7 +25,6 @@ from .training import Job, Run, contestant, run_jobs
 if TYPE_CHECKING:
     from suites.tasks import Task
 
-GRID = (1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS = (100, 101)
 """Seeds that choose a rate and never score."""
 SHARE = 0.5
@@ -61,19 +60,19 @@ def read(file: Path = FILE) -> dict[str, dict[str, Any]]:
 
 
 def sweep(task: "Task", mixers: Sequence[str], *, workers: int = 2) -> dict[str, list[Trial]]:
-    """Every rate of the grid on every tuning seed, for each of ``mixers``."""
+    """Every rate of the task on every tuning seed, for each of ``mixers``."""
     jobs = [
         Job(mixer=mixer, task=task, seed=seed, rate=rate, tokens=int(SHARE * task.tokens))
         for mixer in mixers
-        for rate in GRID
+        for rate in task.rates
         for seed in SEEDS
     ]
     runs = []
-    for answer in run_jobs(jobs, workers=workers, progress=report, cohort=len(GRID) * len(SEEDS)):
+    for answer in run_jobs(jobs, workers=workers, progress=report, cohort=len(task.rates) * len(SEEDS)):
         if isinstance(answer, Exception):
             raise answer
         runs.append(answer)
-    return {mixer: [_trial(rate, mixer, runs) for rate in GRID] for mixer in mixers}
+    return {mixer: [_trial(rate, mixer, runs) for rate in task.rates] for mixer in mixers}
 
 
 def choose(trials: Sequence[Trial]) -> Trial:

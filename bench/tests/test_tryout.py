@@ -9,7 +9,7 @@ from bench.engine import suite
 from bench.engine.admission import Admission, laws
 from bench.lab import tryout
 from bench.lab.training import Job, Run
-from bench.lab.tryout import controls_of, hold, measurements, show
+from bench.lab.tryout import TRACKED, controls_of, hold, measurements, show
 from bench.tests.test_seeds import run
 from suites.tasks import find
 
@@ -83,7 +83,7 @@ def test_a_diverged_seed_keeps_its_score_and_loses_the_loss(
 ) -> None:
     trained(lambda job: dataclasses.replace(learns(job), outcome="diverged"))
     results, _ = hold(HELD)
-    assert {f.metric for f in results.figures} == {"accuracy", "tokens_to_threshold", "contract"}
+    assert {f.metric for f in results.figures} == set(TRACKED) - {"loss"}
 
 
 def test_a_mixer_that_breaks_a_law_is_not_trained(

@@ -7,7 +7,7 @@ import pytest
 
 from bench.engine import suite
 from bench.lab import tryout, tuning
-from bench.lab.tuning import GRID, SEEDS, Trial, choose, learning_rate, read, write
+from bench.lab.tuning import SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
 
 
@@ -31,13 +31,13 @@ def test_the_rate_kept_is_the_one_with(trials: list[Trial], kept: float) -> None
 
 def test_a_sweep_is_read_back_and_spares_the_others(tmp_path: Path) -> None:
     file, task = tmp_path / "rates.toml", find("mqar-T32")
-    sweep = [trial(rate, 0.5, 64.0 if rate == 1e-2 else math.inf) for rate in GRID]
+    sweep = [trial(rate, 0.5, 64.0 if rate == 1e-2 else math.inf) for rate in task.rates]
     write(task, {"mixers.softmax": sweep}, file)
     write(task, {"mixers.deltanet(beta=2)": sweep[:1]}, file)
     assert learning_rate("mixers.softmax", task, file) == 1e-2
     assert learning_rate("mixers.deltanet(beta=2)", task, file) == 1e-3
     rows = read(file)[task.name]["mixers.softmax"]["sweep"]
-    assert [row["rate"] for row in rows] == list(GRID)
+    assert [row["rate"] for row in rows] == list(task.rates)
     assert rows[0]["thresholds"] == ["never", "never"]
 
 
@@ -63,6 +63,6 @@ def test_committed_rates_follow_from_the_committed_sweeps() -> None:
                 )
                 for row in table["sweep"]
             ]
-            assert tuple(each.rate for each in trials) == tuning.GRID, (task, mixer)
+            assert tuple(each.rate for each in trials) == find(task).rates, (task, mixer)
             assert all(len(each.accuracies) == len(SEEDS) for each in trials), (task, mixer)
             assert choose(trials).rate == table["rate"], (task, mixer)

@@ -63,6 +63,8 @@ class Task:
     """Further lengths at which the score is told beside that of ``test_length``."""
     curriculum: tuple[int, ...] = ()
     """Shorter lengths that are trained first, each for an equal part of the budget's first half."""
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    """Learning rates that a mixer is offered, the same for every mixer."""
     state: tuple[int, int] | None = None
     """Keys and values of the state, for mixers that let the task choose them."""
     width: int

@@ -196,6 +196,8 @@ def setting(group: str, *, whole: bool, letters: int, times: int = 4, **kind: ob
         "state": (16, 8),
         "parameters": 20 * 32**2,
         "tokens": 400 * 64 * (1 + letters),
+        # a budget this small solves nothing at a third of these, and no transition wanted three times them
+        "rates": (3e-3, 1e-2),
         "must_pass": ("transitions.dense",),
         "must_fail": ("transitions.diagonal",),
     }
@@ -228,6 +230,7 @@ SETTINGS = (
         lengths=(),
         state=None,
         parameters=10 * 32**2,
+        rates=(1e-3, 3e-3, 1e-2, 3e-2),
         tokens=800 * 64 * 17,
         must_pass=("mixers.deltanet(beta=2)",),
         must_fail=("mixers.deltanet", "mixers.diagonal"),
