@@ -9,6 +9,7 @@ The whole sweep stays in the file: how wide a mixer's window of rates is says so
 """
 
 import argparse
+import dataclasses
 import math
 import sys
 import tomllib
@@ -61,8 +62,10 @@ def read(file: Path = FILE) -> dict[str, dict[str, Any]]:
 
 def sweep(task: "Task", mixers: Sequence[str], *, workers: int = 2) -> dict[str, list[Trial]]:
     """Every rate of the task on every tuning seed, for each of ``mixers``."""
+    # only the trained length chooses
+    tried = dataclasses.replace(task, lengths=())
     jobs = [
-        Job(mixer=mixer, task=task, seed=seed, rate=rate, tokens=int(SHARE * task.tokens))
+        Job(mixer=mixer, task=tried, seed=seed, rate=rate, tokens=int(SHARE * task.tokens))
         for mixer in mixers
         for rate in task.rates
         for seed in SEEDS
