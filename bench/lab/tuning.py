@@ -71,7 +71,9 @@ def sweep(task: "Task", mixers: Sequence[str], *, workers: int = 2) -> dict[str,
         for seed in SEEDS
     ]
     runs = []
-    for answer in run_jobs(jobs, workers=workers, progress=report, cohort=len(task.rates) * len(SEEDS)):
+    for answer in run_jobs(
+        jobs, workers=workers, progress=report, cohort=len(task.rates) * len(SEEDS)
+    ):
         if isinstance(answer, Exception):
             raise answer
         runs.append(answer)
