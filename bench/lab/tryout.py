@@ -128,7 +128,6 @@ def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None =
     for mixer in everyone:
         # of this tree: an older commit may lack it, and it is then not run there
         contestant(mixer, suite.of_this_tree)
-        learning_rate(mixer, task)
     return Tryout(
         task=task, mixers=everyone, seeds=tuple(range(seeds)), tokens=tokens or task.tokens
     )
@@ -166,13 +165,14 @@ def hold(
     a run then repeats to the bit whatever it was trained beside.
     """
     results = Results()
-    fit = list(_admitted(held, results, workers, deadline, at))
+    rated = _rated(held, results)
+    fit = [m for m in _admitted(held, results, workers, deadline, at) if m in rated]
     jobs = [
         Job(
             mixer=mixer,
             task=held.task,
             seed=seed,
-            rate=learning_rate(mixer, held.task),
+            rate=rated[mixer],
             tokens=held.tokens,
             device=device,
         )
@@ -192,6 +192,17 @@ def hold(
         if len(each) == len(held.seeds_of(mixer)):
             _figures(held, mixer, each, results)
     return results, runs
+
+
+def _rated(held: Tryout, results: Results) -> dict[str, float]:
+    """The committed learning rates; a mixer that has none is not run, and says how to find one."""
+    rates = {}
+    for mixer in held.mixers:
+        try:
+            rates[mixer] = learning_rate(mixer, held.task)
+        except ValueError as error:
+            results.missing(mixer, "not run", str(error), held.task.metric)
+    return rates
 
 
 def measure(

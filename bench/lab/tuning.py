@@ -6,6 +6,7 @@ threshold, among equals the highest median accuracy at the trained length, then 
 The whole sweep stays in the file: how wide a mixer's window of rates is says something about it.
 
     python -m bench.lab.tuning mqar-T32 mixers.softmax 'mixers.deltanet(beta=2)'
+    python -m bench.lab.tuning --suite published --device cuda    # all that have no rate yet; resumes
 """
 
 import argparse
@@ -13,7 +14,7 @@ import dataclasses
 import math
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,21 @@ def read(file: Path = FILE) -> dict[str, dict[str, Any]]:
     return tomllib.loads(file.read_text()) if file.exists() else {}
 
 
-def sweep(task: "Task", mixers: Sequence[str], *, workers: int = 2) -> dict[str, list[Trial]]:
+def sweep(
+    task: "Task", mixers: Sequence[str], *, workers: int = 2, device: str = "cpu"
+) -> dict[str, list[Trial]]:
     """Every rate of the task on every tuning seed, for each of ``mixers``."""
     # only the trained length chooses
     tried = dataclasses.replace(task, lengths=())
     jobs = [
-        Job(mixer=mixer, task=tried, seed=seed, rate=rate, tokens=int(SHARE * task.tokens))
+        Job(
+            mixer=mixer,
+            task=tried,
+            seed=seed,
+            rate=rate,
+            tokens=int(SHARE * task.tokens),
+            device=device,
+        )
         for mixer in mixers
         for rate in task.rates
         for seed in SEEDS
@@ -136,19 +146,40 @@ def report(done: int, total: int, run: Run) -> None:
 
 
 def main() -> None:
-    """Sweep the named mixers on the named task and commit the rates to the file."""
+    """Sweep mixers of one task, or all of a suite that have no rate, and write the rates to the file."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("task")
-    parser.add_argument("mixers", nargs="+")
+    parser.add_argument("task", nargs="?")
+    parser.add_argument("mixers", nargs="*")
+    parser.add_argument("--suite", help="every mixer of its tasks that has no rate yet")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     try:
-        task = from_tree("suites.tasks").find(given.task)
-        for mixer in given.mixers:
-            contestant(mixer)
+        todo = list(_asked(given.task, given.mixers, given.suite))
     except ValueError as error:
         parser.error(str(error))
-    write(task, sweep(task, given.mixers, workers=given.workers))
+    for task, mixer in todo:
+        # one at a time, so that what was found is kept when the time runs out
+        write(task, sweep(task, [mixer], workers=given.workers, device=given.device))
+
+
+def _asked(
+    task_name: str | None, mixers: Sequence[str], suite_name: str | None
+) -> Iterator[tuple["Task", str]]:
+    from .tryout import tryouts
+
+    if (task_name is None) == (suite_name is None) or bool(mixers) != bool(task_name):
+        raise ValueError("want a task and its mixers, or --suite")
+    if suite_name:
+        known = read()
+        for held in tryouts(suite_name):
+            have = known.get(held.task.name, {})
+            yield from ((held.task, mixer) for mixer in held.mixers if mixer not in have)
+    elif task_name:
+        task = from_tree("suites.tasks").find(task_name)
+        for mixer in mixers:
+            contestant(mixer)
+            yield task, mixer
 
 
 if __name__ == "__main__":

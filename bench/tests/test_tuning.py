@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import suite
-from bench.lab import tryout, tuning
+from bench.lab import tryout
 from bench.lab.tuning import SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
 

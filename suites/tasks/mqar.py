@@ -86,10 +86,12 @@ def setting(*, length: int, pairs: int, symbols: int, **kind: object) -> Task:
         length=length,
         test_length=2 * length,
         layers=2,
-        batch=32,
-        **kind,  # pyright: ignore[reportArgumentType]
+        **({"batch": 32} | kind),  # pyright: ignore[reportArgumentType]
     )
 
+
+PUBLISHED = 8192
+"""Tokens of the vocabulary in arXiv:2312.04927, half of them keys and half values."""
 
 SETTINGS = (
     setting(
@@ -125,6 +127,20 @@ SETTINGS = (
         parameters=2 * 10 * 16**2,
         tokens=1000 * 32 * 64,
         must_pass=("mixers.softmax",),
+        must_fail=("mixers.oscillator",),
+    ),
+    setting(
+        # at the size of arXiv:2312.04927, figure 2, on a GPU
+        name="mqar-T256",
+        length=256,
+        pairs=16,
+        symbols=PUBLISHED // 2,
+        width=128,
+        parameters=2 * 10 * 128**2,
+        batch=256,
+        tokens=10_000 * 256 * 256,
+        rates=(1e-4, 4.6e-4, 2.2e-3, 1e-2),
+        must_pass=("mixers.softmax", "mixers.deltanet"),
         must_fail=("mixers.oscillator",),
     ),
 )

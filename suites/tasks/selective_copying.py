@@ -97,4 +97,19 @@ SETTINGS = (
         must_pass=("mixers.gated_deltanet",),
         must_fail=("mixers.oscillator",),
     ),
+    setting(
+        # at the size of the Mechanistic Architecture Design benchmark, arXiv:2403.17844, on a GPU
+        name="selective_copying-T256",
+        length=256,
+        kept=16,
+        symbols=16,
+        width=128,
+        layers=2,
+        parameters=2 * 10 * 128**2,
+        batch=128,
+        tokens=20_000 * 128 * 256,
+        rates=(1e-4, 5e-4, 1e-3),
+        must_pass=("mixers.gated_deltanet",),
+        must_fail=("mixers.oscillator",),
+    ),
 )

@@ -195,6 +195,8 @@ def setting(group: str, *, whole: bool, letters: int, times: int = 4, **kind: ob
         "lengths": tuple(1 + letters * multiple for multiple in (1, 2, 4, 8, 16)),
         "state": (16, 8),
         "parameters": 20 * 32**2,
+        "width": 32,
+        "batch": 64,
         "tokens": 400 * 64 * (1 + letters),
         # a budget this small solves nothing at a third of these, and no transition wanted three times them
         "rates": (3e-3, 1e-2),
@@ -211,9 +213,7 @@ def setting(group: str, *, whole: bool, letters: int, times: int = 4, **kind: ob
         classes=len(elements(group)),
         length=1 + letters,
         test_length=1 + times * letters,
-        width=32,
         layers=1,
-        batch=64,
         **(usual | kind),  # pyright: ignore[reportArgumentType]
     )
 
@@ -244,5 +244,17 @@ SETTINGS = (
     setting("S5", whole=False, letters=20),
     setting("B3", whole=False, letters=16),
     setting("B4", whole=False, letters=16, tokens=800 * 64 * 17),
+    # at the size of arXiv:2502.10297: trained on 128 letters at width 128, on a GPU
+    setting(
+        "S5",
+        whole=False,
+        letters=128,
+        width=128,
+        state=(32, 32),
+        parameters=20 * 128**2,
+        batch=256,
+        tokens=4000 * 256 * 129,
+        rates=(3e-4, 1e-3, 3e-3, 1e-2),
+    ),
     setting("S5", whole=True, letters=16, curriculum=(1 + 2, 1 + 4, 1 + 8), tokens=1200 * 64 * 17),
 )
