@@ -272,7 +272,14 @@ def _trained(name: str, place: store.Place, device: str, held: "Tryout") -> Grou
 
         kept = Kept.of(task, device, place.at)
         results, runs = tryout.hold(
-            held, device=device, progress=told, kept=kept, deadline=deadline, at=place.at
+            held,
+            device=device,
+            progress=told,
+            kept=kept,
+            deadline=deadline,
+            at=place.at,
+            # on a GPU a step is many small launches; on a CPU a run repeats to the bit by itself
+            cohort=1 if device == "cpu" else len(held.seeds),
         )
         tryout.keep(name, held, results, runs, device, place)
         if not held.listed:
