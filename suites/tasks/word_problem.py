@@ -243,7 +243,14 @@ SETTINGS = (
     setting("S5", whole=False, letters=16, tokens=600 * 64 * 17),
     setting("S5", whole=False, letters=20),
     setting("B3", whole=False, letters=16),
-    setting("B4", whole=False, letters=16, tokens=800 * 64 * 17),
+    # letters are reflections, which one Householder step makes
+    setting(
+        "B4",
+        whole=False,
+        letters=16,
+        tokens=800 * 64 * 17,
+        must_pass=("delta.product(eigenvalues=signed)",),
+    ),
     # at the size of arXiv:2502.10297: trained on 128 letters at width 128, on a GPU
     setting(
         "S5",
