@@ -46,6 +46,20 @@ def copied_by_level(tokens: list[int], task: Task) -> list[int | None]:
     return answers
 
 
+def continued(tokens: list[int], task: Task) -> list[int | None]:
+    """The wave of the one period that what was shown allows."""
+    letters = (task.vocabulary - 1) // task.classes
+    shown = [token // letters for token in tokens if token < task.vocabulary - 1]
+    (wave,) = {
+        tuple(wave)
+        for period in (4, 6, 8)
+        for phase in range(period)
+        if (wave := [int((t + phase) % period < period // 2) for t in range(len(tokens))])
+        and wave[: len(shown)] == shown
+    }
+    return [None] * len(shown) + list(wave[len(shown) :])
+
+
 DRAWN = 60_000
 """Sequences of a training run that are looked at: all of a run on a CPU, the first of one on a GPU."""
 REPEATED = {"delayed_copy-T33": 0.01}
@@ -57,6 +71,7 @@ ORACLES = {
     "delayed_copy": copied,
     "hierarchical_copying": copied_by_level,
     "word_problem": product,
+    "periodic_signal": continued,
 }
 
 
@@ -164,6 +179,7 @@ def test_unknown_task_names_the_near_ones() -> None:
         ("hierarchical_copying-T24", 14, "want at least 16"),
         ("recall-pairs8-T18", 16, "want at least 17"),
         ("delayed_copy-T33", 7, "want at least 8"),
+        ("periodic_signal-T80", 16, "want more than the 16"),
     ],
 )
 def test_too_short_a_sequence_is_refused(task: str, length: int, wish: str) -> None:

@@ -162,6 +162,12 @@ _ALL = (
         way=Way.TRAINING,
         says="Loss a token less that of the exact predictor, on fresh sequences",
     ),
+    Metric(
+        name="nmse",
+        unit="x",
+        way=Way.TRAINING,
+        says="Squared error of a signal over that of predicting zero, on fresh sequences",
+    ),
     Metric(name="loss", unit="nat", way=Way.TRAINING, says="Training loss at the end"),
     Metric(
         name="rival_time",

@@ -32,6 +32,7 @@ from .training import (
     build,
     descend,
     finished,
+    mismatch,
     optimizer_of,
     plan,
     schedule,
@@ -75,7 +76,7 @@ def train_together(jobs: Sequence[Job]) -> list[Run]:
     flops = training_flops(models.networks[0], task)
     for length in lengths:
         before, seen = seen, seen + task.batch * length
-        batches = [task.draw(stream, task.batch, length) for stream in trains]
+        batches = [task.draw_of("train")(stream, task.batch, length) for stream in trains]
         figures = models.descend(batches, schedule(seen / unit, total / unit))
         due = seen * CHECKS // total > before * CHECKS // total
         if due:
@@ -83,7 +84,9 @@ def train_together(jobs: Sequence[Job]) -> list[Run]:
         for k, (course, (loss, norm)) in enumerate(zip(courses, figures, strict=True)):
             if course.noted(seen, loss, norm, due=due):
                 network = models.networks[k]
-                found = score(network, task, checks[k], count=CHECKED, length=task.length)
+                found = score(
+                    network, task, checks[k], count=CHECKED, length=task.length, split="check"
+                )
                 course.accuracies.append((seen, found))
     models.write_back()
     cohort = tuple((job.seed, job.rate) for job in jobs)
@@ -151,14 +154,13 @@ class Models:
     def descend(self, batches: "Sequence[Batch]", share: float) -> list[tuple[float, float]]:
         """One step at ``share`` of the rates; loss and norm before clipping of every model."""
         import torch
-        from torch.nn import functional
 
         device = self.rates.device
         logits = self.call(self.weights, torch.stack([b.tokens for b in batches]).to(device))
         losses = []
         for batch, mine in zip(batches, logits, strict=True):
             learned = batch.learned.to(device)
-            losses.append(functional.cross_entropy(mine[learned], batch.labels.to(device)[learned]))
+            losses.append(mismatch(mine[learned], batch.labels.to(device)[learned]))
         loss = torch.stack(losses)
         gradients = torch.autograd.grad(loss.sum(), list(self.weights.values()))
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)

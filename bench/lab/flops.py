@@ -39,4 +39,4 @@ def training_flops(network: "Network", task: "Task") -> int:
         loss_of(network, batch).backward()
     for parameter in network.parameters():
         parameter.grad = None
-    return round(counter.get_total_flops() / batch.tokens.numel())
+    return round(counter.get_total_flops() / batch.learned.numel())

@@ -1,4 +1,7 @@
-"""The model around a mixer: embedding, blocks of mixer and MLP, head."""
+"""The model around a mixer: embedding, blocks of mixer and MLP, head.
+
+That of a signal reads samples by a linear map and has no norms, which would take its amplitude away.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,12 +30,16 @@ class Network:
         classes: int,
         width: int,
         hidden: int,
+        signal: bool = False,
     ) -> None:
         from torch import nn
 
         mixers = nn.ModuleList(make() for _ in range(layers))
-        self.embedding = nn.Embedding(vocabulary, width)
-        nn.init.normal_(self.embedding.weight, std=0.5)
+        if signal:
+            self.embedding = nn.Linear(vocabulary, width)
+        else:
+            self.embedding = nn.Embedding(vocabulary, width)
+            nn.init.normal_(self.embedding.weight, std=0.5)
         self.head = nn.Linear(width, classes)
         self.mixers = mixers
         self.taps = nn.ParameterList(_taps(width) for _ in range(layers))
@@ -40,17 +47,23 @@ class Network:
             nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
             for _ in range(layers)
         )
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2 * layers + 1))
+        self.norms = nn.ModuleList(
+            nn.Identity() if signal else nn.RMSNorm(width) for _ in range(2 * layers + 1)
+        )
         trunk = {"mixers": mixers, "taps": self.taps, "mlps": self.mlps, "norms": self.norms}
         self.parts = nn.ModuleDict({"embedding": self.embedding, "head": self.head, **trunk})
 
     def __call__(
-        self, tokens: "Int[Tensor, 'B T']", asked: "Bool[Tensor, 'B T']"
+        self,
+        tokens: "Int[Tensor, 'B T'] | Float[Tensor, 'B T channels']",
+        asked: "Bool[Tensor, 'B T']",
     ) -> "Float[Tensor, 'asked classes']":
         """Logits of the positions that are ``asked``, in their order."""
         return self.answer(self.features(tokens)[asked])
 
-    def features(self, tokens: "Int[Tensor, 'B T']") -> "Float[Tensor, 'B T D']":
+    def features(
+        self, tokens: "Int[Tensor, 'B T'] | Float[Tensor, 'B T channels']"
+    ) -> "Float[Tensor, 'B T D']":
         """What the last block leaves at every position."""
         x = self.embedding(tokens)
         for layer, mixer in enumerate(self.mixers):

@@ -1,7 +1,7 @@
 """How a training run ended: a name for it, and the losses and gradients that explain the name.
 
     diverged   a loss or a weight is no number
-    flat       the last losses still reach that of a blind guess among all classes
+    flat       the last losses still reach that of a blind guess among all classes, or of zero
     chance     the loss moved, but at the trained length the score is the floor's within its noise
     ok         anything else
 
@@ -58,15 +58,18 @@ class Course:
         """Name and reason, for ``score`` on ``count`` sequences of the trained length."""
         if self.diverged:
             return "diverged", f"a loss or a weight is no number; {explanation(self.gradients)}"
-        guess = math.log(task.classes)
+        # a signal's loss is over that of predicting zero
+        guess, unit = (1.0, "x") if task.signal else (math.log(task.classes), "nat")
         last = [loss for _, loss in self.losses[-CHECKS // 4 :]]
         if last and max(last) >= guess:
-            told = f"loss {last[-1]:.3f} nat at the end, {guess:.3f} nat for a blind guess"
+            told = f"loss {last[-1]:.3f} {unit} at the end, {guess:.3f} {unit} for a blind guess"
             return "flat", f"{told}; {explanation(self.gradients)}"
         limit = chance_limit(task.floor, count) if task.metric == "accuracy" else task.floor
         if task.normalised(score) <= task.normalised(limit):
             first, end = self.losses[0][1], self.losses[-1][1]
-            told = f"loss from {first:.3f} to {end:.3f} nat, but {task.metric} {score:.3f} at the"
+            told = (
+                f"loss from {first:.3f} to {end:.3f} {unit}, but {task.metric} {score:.3f} at the"
+            )
             told += f" trained length, where blind guesses reach {limit:.3f}"
             return "chance", f"{told}; {explanation(self.gradients)}"
         return "ok", ""

@@ -70,7 +70,7 @@ class Run:
     outcome: str
     """``ok``, ``diverged``, ``flat`` or ``chance``, as ``outcome.py`` tells them apart."""
     losses: tuple[tuple[int, float], ...]
-    """Tokens seen, and the mean loss in nat since the examination before."""
+    """Tokens seen, and the mean ``mismatch`` since the examination before."""
     accuracies: tuple[tuple[int, float], ...]
     """Tokens seen, and the accuracy at the trained length."""
     parameters: int
@@ -280,10 +280,10 @@ def _follow(
         before, seen = seen, seen + task.batch * length
         for group in optimizer.param_groups:
             group["lr"] = rate * schedule(seen / unit, total / unit)
-        loss, norm = descend(network, optimizer, task.draw(stream, task.batch, length))
+        loss, norm = descend(network, optimizer, task.draw_of("train")(stream, task.batch, length))
         due = seen * CHECKS // total > before * CHECKS // total
         if course.noted(seen, loss, norm, due=due):
-            found = score(network, task, checks, count=CHECKED, length=task.length)
+            found = score(network, task, checks, count=CHECKED, length=task.length, split="check")
             course.accuracies.append((seen, found))
             if progress:
                 progress(*course.losses[-1])
@@ -329,9 +329,15 @@ def scores(network: Network, task: "Task", seed: int, course: Course) -> dict[in
 
 
 def score(
-    network: Network, task: "Task", stream: "torch.Generator", *, count: int, length: int
+    network: Network,
+    task: "Task",
+    stream: "torch.Generator",
+    *,
+    count: int,
+    length: int,
+    split: str = "test",
 ) -> float:
-    """The task's metric over the scored positions of ``count`` fresh sequences.
+    """The task's metric over the scored positions of ``count`` fresh sequences of ``split``.
 
     No pass sees more tokens than a batch of the scored length has.
     """
@@ -339,29 +345,34 @@ def score(
 
     device = next(network.parameters()).device
     rows = min(task.batch, max(1, task.batch * max(task.length, task.test_length) // length))
-    total, asked = 0.0, 0
+    total, whole = 0.0, 0.0
     with torch.no_grad():
         for start in range(0, count, rows):
-            batch = task.draw(stream, min(rows, count - start), length)
+            batch = task.draw_of(split)(stream, min(rows, count - start), length)
             scored = batch.scored.to(device)
-            total += _tally(task.metric, network(batch.tokens.to(device), scored), batch)
-            asked += int(scored.sum())
-    mean = total / asked
+            part, of = _tally(task.metric, network(batch.tokens.to(device), scored), batch)
+            total, whole = total + part, whole + of
+    mean = total / whole
     return math.exp(mean) if task.metric == "perplexity" else mean
 
 
-def _tally(metric: str, logits: "torch.Tensor", batch: "Batch") -> float:
-    """Right answers, or nats beyond those of the exact predictor, over the scored positions."""
+def _tally(metric: str, logits: "torch.Tensor", batch: "Batch") -> tuple[float, float]:
+    """Right answers, nats beyond the exact predictor's, or squared error; and what divides their sum.
+
+    That is the number of scored positions, or for a signal the squared error of predicting zero.
+    """
     from torch.nn import functional
 
     labels = batch.labels[batch.scored].to(logits.device)
+    if metric == "nmse":
+        return (logits[..., 0] - labels).square().sum().item(), labels.square().sum().item()
     if metric == "accuracy":
-        return int((logits.argmax(-1) == labels).sum())
+        return int((logits.argmax(-1) == labels).sum()), labels.numel()
     nats = functional.cross_entropy(logits, labels, reduction="sum").item()
     if metric == "perplexity":
-        return nats
+        return nats, labels.numel()
     assert batch.known is not None
-    return nats - batch.known[batch.scored].sum().item()
+    return nats - batch.known[batch.scored].sum().item(), labels.numel()
 
 
 def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> Network:
@@ -383,6 +394,7 @@ def build(mixer: str, task: "Task", *, seed: int, device: str = "cpu") -> Networ
             classes=task.classes,
             width=task.width,
             hidden=hidden,
+            signal=task.signal,
         )
 
     with torch.random.fork_rng(devices=[]):
@@ -407,19 +419,26 @@ def optimizer_of(network: Network, rate: float) -> "torch.optim.Optimizer":
 
 
 def loss_of(network: Network, batch: "Batch") -> "torch.Tensor":
-    """Mean cross entropy of the learned positions, in nat."""
-    from torch.nn import functional
-
+    """``mismatch`` of the learned positions."""
     device = next(network.parameters()).device
     learned = batch.learned.to(device)
     logits = network(batch.tokens.to(device), learned)
-    return functional.cross_entropy(logits, batch.labels.to(device)[learned])
+    return mismatch(logits, batch.labels.to(device)[learned])
+
+
+def mismatch(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+    """Mean cross entropy in nat; of a signal, squared error over that of predicting zero."""
+    from torch.nn import functional
+
+    if labels.is_floating_point():
+        return (logits[..., 0] - labels).square().mean() / labels.square().mean()
+    return functional.cross_entropy(logits, labels)
 
 
 def descend(
     network: Network, optimizer: "torch.optim.Optimizer", batch: "Batch"
 ) -> tuple[float, float]:
-    """One step; the loss before it, in nat, and the norm of the gradient before it was clipped."""
+    """One step; the loss before it and the norm of the gradient before it was clipped."""
     import torch
 
     loss = loss_of(network, batch)

@@ -82,7 +82,9 @@ class Tryout:
         if self.task.metric == "accuracy":
             return TRACKED
         own = {"accuracy": self.task.metric}
-        return tuple(own.get(name, name) for name in TRACKED if name != "accuracy_trained")
+        # a loss is told in nat, which a signal's is not
+        left_out = ("accuracy_trained", "loss") if self.task.signal else ("accuracy_trained",)
+        return tuple(own.get(name, name) for name in TRACKED if name not in left_out)
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -165,6 +167,10 @@ def hold(
     a run then repeats to the bit whatever it was trained beside.
     """
     results = Results()
+    if lacking := _lacking(held.task):
+        for mixer in held.mixers:
+            results.missing(mixer, "not run", lacking, held.task.metric)
+        return results, {}
     rated = _rated(held, results)
     fit = [m for m in _admitted(held, results, workers, deadline, at) if m in rated]
     jobs = [
@@ -192,6 +198,17 @@ def hold(
         if len(each) == len(held.seeds_of(mixer)):
             _figures(held, mixer, each, results)
     return results, runs
+
+
+def _lacking(task: "Task") -> str:
+    """What the task needs and this machine has not, or nothing."""
+    try:
+        for split in task.draws:
+            task.draw_of(split)(task.stream("count", 0), 1, task.length)
+        task.draw(task.stream("count", 0), 1, task.length)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _rated(held: Tryout, results: Results) -> dict[str, float]:
@@ -388,6 +405,8 @@ def _figures(held: Tryout, mixer: str, runs: Sequence[Run], results: Results) ->
         f"{never} of {len(runs)} seeds never reached the threshold",
         results,
     )
+    if "loss" not in held.tracked:
+        return
     diverged = sum(run.outcome == "diverged" for run in runs)
     _or_missing(
         mixer,

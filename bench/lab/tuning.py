@@ -65,8 +65,11 @@ def sweep(
     task: "Task", mixers: Sequence[str], *, workers: int = 2, device: str = "cpu"
 ) -> dict[str, list[Trial]]:
     """Every rate of the task on every tuning seed, for each of ``mixers``."""
-    # only the trained length chooses
-    tried = dataclasses.replace(task, lengths=())
+    # only the trained length chooses, and of finite text what is never scored
+    draws = dict(task.draws)
+    if "check" in draws:
+        draws["test"] = draws["check"]
+    tried = dataclasses.replace(task, lengths=(), draws=draws)
     jobs = [
         Job(
             mixer=mixer,

@@ -53,6 +53,15 @@ def test_a_run_of_a_cohort_is_the_single_run_but_for_rounding(mixer: str, in_flo
         assert alone.cohort == ()
 
 
+def test_a_signal_trains_in_a_cohort_too(in_float64: None) -> None:
+    task = dataclasses.replace(find("damped_modes-T96"), batch=4, tokens=4 * 4 * 96, lengths=())
+    jobs = [dataclasses.replace(job, task=task) for job in JOBS]
+    for job, together in zip(jobs, train_together(jobs), strict=True):
+        alone = train_job(job)
+        for name in ("losses", "gradients"):
+            assert curve(together, name) == pytest.approx(curve(alone, name), rel=1e-7)
+
+
 def test_a_cohort_repeats_to_the_bit() -> None:
     first, second = (train_together(JOBS) for _ in range(2))
     for one, other in zip(first, second, strict=True):

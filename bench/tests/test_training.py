@@ -140,6 +140,107 @@ def test_products_in_place_are_counted() -> None:
     assert counts == [2 * 3 * 5 * 7 * 2] * 2
 
 
+def test_the_model_of_tokens_is_the_one_written_here() -> None:
+    """Weights in the order they are drawn and every product, bit for bit."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    task = dataclasses.replace(short(), layers=1)
+    network = build("mixers.diagonal", task, seed=0)
+    width, hidden = task.width, int(network.parts["mlps"].get_parameter("0.0.bias").numel())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.stream("model", 0).initial_seed())
+        mixer = training.load("mixers.diagonal").run
+        assert mixer is not None
+        mixer = mixer(width)
+        embedding = nn.Embedding(task.vocabulary, width)
+        nn.init.normal_(embedding.weight, std=0.5)
+        head = nn.Linear(width, task.classes)
+        taps = 0.2 * torch.randn(4, width)
+        taps[0] += 1
+        up, down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+    batch = task.draw(task.stream("test", 0), 4, 32)
+    x = embedding(batch.tokens)
+    y = functional.rms_norm(x, (width,))
+    late = functional.pad(y, (0, 0, 3, 0))
+    conv = taps[0] * y + taps[1] * late[:, 2:-1]
+    conv = conv + taps[2] * late[:, 1:-2] + taps[3] * late[:, :-3]
+    x = x + mixer(conv)
+    x = x + down(functional.gelu(up(functional.rms_norm(x, (width,)))))
+    wanted = head(functional.rms_norm(x[batch.scored], (width,)))
+    assert torch.equal(network(batch.tokens, batch.scored), wanted)
+
+
+def test_the_model_of_a_signal_keeps_its_amplitude() -> None:
+    """Without biases and without a mixer's gates, twice the signal is twice the answer."""
+    import torch
+
+    task = find("damped_modes-T96")
+    network = build("mixers.oscillator", task, seed=0)
+    assert not [m for m in network.parts.modules() if isinstance(m, torch.nn.RMSNorm)]
+    with torch.no_grad():
+        for name, weight in network.parts.named_parameters():
+            if "bias" in name or "mlps" in name:
+                weight.zero_()
+        batch = task.draw(task.stream("test", 0), 2, task.length)
+        once, twice = (network(k * batch.tokens, batch.scored) for k in (1, 2))
+    assert torch.allclose(twice, 2 * once, rtol=1e-5)
+    assert once.abs().max() > 0
+
+
+def test_a_signal_is_scored_by_its_error_over_that_of_zero() -> None:
+    import torch
+
+    task = dataclasses.replace(find("damped_modes-T96"), tokens=60 * 16 * 96, batch=16)
+    run = train("mixers.oscillator", task, seed=0, rate=1e-2)
+    assert 0 < run.accuracy_trained < 1
+    assert run.normalised == pytest.approx(1 - run.accuracy)
+    assert run.losses[-1][1] < run.losses[0][1]
+    wild = train("mixers.oscillator", task, seed=0, rate=math.inf)
+    assert (wild.outcome, wild.accuracy, wild.normalised) == ("diverged", 1.0, 0.0)
+
+    network = build("mixers.oscillator", task, seed=0)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+    stream = task.stream("test", 0)
+    assert training.score(network, task, stream, count=8, length=96) == 1.0
+    batch = task.draw(task.stream("train", 0), 8, 96)
+    assert training.loss_of(network, batch).item() == 1.0
+
+
+def test_a_signal_that_is_not_followed_is_flat() -> None:
+    task = dataclasses.replace(find("damped_modes-T96"), tokens=20 * 8 * 96, batch=8)
+    run = train("mixers.oscillator", task, seed=0, rate=1e-12)
+    assert run.outcome == "flat"
+    assert re.match(r"loss \S+ x at the end, 1.000 x for a blind guess; ", run.reason)
+
+
+def test_every_split_draws_its_own() -> None:
+    seen: list[str] = []
+    task = short()
+
+    def noting(split: str) -> Callable[..., Any]:
+        def draw(generator: Any, count: int, length: int) -> Any:
+            seen.append(split)
+            return find("mqar-T32").draw(generator, count, length)
+
+        return draw
+
+    draws = {split: noting(split) for split in ("check", "test")}
+    split = dataclasses.replace(task, draw=noting("train"), draws=draws)
+    told = train("mixers.cosformer", split, seed=0, rate=1e-2)
+    # one more of those that train counts the operations
+    assert {name: seen.count(name) for name in ("train", "check")} == {
+        "train": STEPS + 1,
+        "check": training.CHECKS,
+    }
+    assert set(seen[seen.index("test") :]) == {"test"}
+    bare = train("mixers.cosformer", task, seed=0, rate=1e-2)
+    assert dataclasses.replace(told, seconds=0.0) == dataclasses.replace(bare, seconds=0.0)
+
+
 def test_every_mixer_gets_the_same_parameters() -> None:
     task = find("mqar-T32")
     mixers = ["mixers.softmax", "mixers.diagonal", "mixers.gated_cosformer", "mixers.ssd"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.engine import suite
-from bench.lab import tryout
+from bench.lab import tryout, tuning
+from bench.lab.training import Job
 from bench.lab.tuning import SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
 
@@ -66,3 +67,21 @@ def test_committed_rates_follow_from_the_committed_sweeps() -> None:
             assert tuple(each.rate for each in trials) == find(task).rates, (task, mixer)
             assert all(len(each.accuracies) == len(SEEDS) for each in trials), (task, mixer)
             assert choose(trials).rate == table["rate"], (task, mixer)
+
+
+def test_a_sweep_of_rates_never_sees_what_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    from suites.tasks.language_modelling import CHOOSING, text
+
+    task = find("language_modelling-T64")
+    asked: list[Job] = []
+
+    def run_jobs(jobs: list[Job], **_: object) -> list[Exception]:
+        asked.extend(jobs)
+        return [OSError("enough was seen")]
+
+    monkeypatch.setattr(tuning, "run_jobs", run_jobs)
+    with pytest.raises(OSError, match="enough"):
+        tuning.sweep(task, ["mixers.softmax"])
+    for job in asked:
+        batch = job.task.draw_of("test")(job.task.stream("test", job.seed), 4, 64)
+        assert all(bytes(row) in text(CHOOSING) for row in batch.tokens.tolist())

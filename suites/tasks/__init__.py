@@ -10,7 +10,7 @@ import functools
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Batch:
     """Sequences and what is asked about them."""
 
-    tokens: "Int[Tensor, 'B T']"
-    labels: "Int[Tensor, 'B T']"
-    """Class to predict at each position; 0 where nothing is asked."""
+    tokens: "Int[Tensor, 'B T'] | Float[Tensor, 'B T channels']"
+    """Of a signal: samples, and what else is told beside them."""
+    labels: "Int[Tensor, 'B T'] | Float[Tensor, 'B T']"
+    """Class, or value of a signal, to predict at each position; 0 where nothing is asked."""
     learned: "Bool[Tensor, 'B T']"
     """Positions that the loss counts."""
     scored: "Bool[Tensor, 'B T']"
@@ -45,16 +46,22 @@ class Task:
     """What is learned and what is scored, in one sentence."""
     draw: "Callable[[torch.Generator, int, int], Batch]"
     """``draw(generator, count, length)``: ``count`` sequences of ``length`` tokens."""
+    draws: "Mapping[str, Callable[[torch.Generator, int, int], Batch]]" = field(
+        default_factory=dict
+    )
+    """By split, where not all splits draw alike: of finite text each has its own."""
     strategies: "Mapping[str, Callable[[Batch, torch.Generator], Tensor]]"
     """Answers that need no learned memory, one class a position; the best of them is the floor."""
     floor: float
     """Expected score of the best strategy."""
     metric: str = "accuracy"
-    """What the score is: ``accuracy``, or ``excess_loss`` or ``perplexity``, of which less is better."""
+    """``accuracy``, or what is better when less: ``excess_loss``, ``perplexity``, ``nmse`` of signals."""
     best: float = 1.0
     """Score of a model that has solved it."""
     vocabulary: int
+    """Different tokens, or channels of a signal."""
     classes: int
+    """Different labels; 1 of a signal."""
     length: int
     """Tokens of a training sequence."""
     test_length: int
@@ -85,6 +92,15 @@ class Task:
 
         digest = hashlib.sha256(f"{self.name}/{split}/{seed}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+    def draw_of(self, split: str) -> "Callable[[torch.Generator, int, int], Batch]":
+        """The generator of sequences of one split."""
+        return self.draws.get(split, self.draw)
+
+    @property
+    def signal(self) -> bool:
+        """Whether inputs and labels are real numbers."""
+        return self.metric == "nmse"
 
     def normalised(self, score: float) -> float:
         """0 at the floor, 1 at the best; below 0 for a mixer worse than not learning."""
