@@ -54,14 +54,12 @@ class _MatrixScan(torch.autograd.Function):
         return da.transpose(0, 1), g.transpose(0, 1)
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], a: Tensor, b: Tensor
-    ) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Tensor) -> tuple[Tensor, int]:
         """Models trained together lie behind one another in the batch."""
         many = info.batch_size
         a, b = (
             x.expand(many, *x.shape) if dim is None else x.movedim(dim, 0)
-            for x, dim in zip((a, b), in_dims, strict=True)
+            for x, dim in zip(args, in_dims, strict=True)
         )
         states: Tensor = _MatrixScan.apply(a.flatten(0, 1), b.flatten(0, 1))  # pyright: ignore[reportAssignmentType]
         return states.unflatten(0, (many, -1)), 0
