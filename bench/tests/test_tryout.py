@@ -10,6 +10,7 @@ from bench.engine.admission import Admission, laws
 from bench.lab import tryout
 from bench.lab.training import Job, Run
 from bench.lab.tryout import TRACKED, controls_of, hold, measurements, show
+from bench.lab.tuning import learning_rate
 from bench.tests.test_seeds import run
 from suites.tasks import find
 
@@ -139,13 +140,60 @@ def test_the_laws_admit_a_mixer_with_knobs_and_know_what_is_not_here() -> None:
     assert laws("mixers.never_written").outcome == "not run"
 
 
-def test_every_suite_has_rates_and_controls_for_its_tasks() -> None:
+def test_every_suite_has_controls_for_its_tasks_and_those_that_were_run_have_rates() -> None:
     for name in suite.names():
         for held in tryout.tryouts(name):
+            if name in ("smoke", "tasks", "transitions"):
+                assert all(learning_rate(mixer, held.task) for mixer in held.mixers)
             assert {*held.task.must_pass, *held.task.must_fail} <= set(held.mixers)
             assert held.task.must_pass
             # on text no mixer stays at the floor: its convolution is a memory of some bytes
             assert held.task.must_fail or held.task.metric == "perplexity"
+
+
+def test_a_mixer_without_a_rate_is_not_run_and_says_how_to_find_one(
+    trained: Callable[[Train], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tryout, "learning_rate", lambda mixer, task: learning_rate("none", task))
+    results, runs = hold(HELD)
+    assert not runs
+    assert {each.outcome for each in results.outcomes} == {"not run"}
+    assert all("to find one: python -m" in each.reason for each in results.outcomes)
+
+
+def test_some_mixers_are_given_more_seeds(
+    trained: Callable[[Train], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {
+        "mixers": list(HELD.mixers),
+        "seeds": 2,
+        "more": {"seeds": 3, "mixers": HELD.mixers[:1]},
+    }
+    some = suite.Suite(name="some", contests=(), tasks={TASK.name: table})
+    monkeypatch.setattr(suite, "load", lambda _: some)
+    (held,) = tryout.tryouts("some")
+    _, runs = hold(held)
+    assert {mixer: len(each) for mixer, each in runs.items()} == {
+        mixer: 3 if mixer == HELD.mixers[0] else 2 for mixer in HELD.mixers
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "wish"),
+    [
+        ({"seeds": 3}, "want mixers and seeds"),
+        ({"seeds": 2, "mixers": []}, "want more than 2"),
+        ({"seeds": 3, "mixers": ["mixers.ssd"]}, "mixers.ssd, want some of its mixers"),
+    ],
+)
+def test_more_seeds_that_are_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, more: dict, wish: str
+) -> None:
+    table = {"mixers": list(HELD.mixers), "seeds": 2, "more": more}
+    bad = suite.Suite(name="bad", contests=(), tasks={TASK.name: table})
+    monkeypatch.setattr(suite, "load", lambda _: bad)
+    with pytest.raises(ValueError, match=wish):
+        list(tryout.tryouts("bad"))
 
 
 @pytest.mark.parametrize(

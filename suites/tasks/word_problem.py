@@ -10,7 +10,8 @@ Which transition suffices is the group's and the letters' matter. Z8 commutes: c
 states follow it, real diagonal ones know no more than parity. S3, D4, S5, B3 and B4 do not commute,
 so no diagonal transition follows them. A generator here is one reflection (a swap, a flip of a sign),
 so one Householder step a token is enough if its eigenvalue may be -1; an element of S5 needs up to
-four. Words over Z8 or the 120 elements of S5 are learned only when shorter ones come first.
+four. Words over Z8 are learned only when shorter ones come first. Over all 120 elements of S5 even
+then no control passes within this budget, so nothing is judged by them yet.
 """
 
 import functools
