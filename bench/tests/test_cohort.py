@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -99,8 +99,10 @@ def test_what_cannot_or_does_not_do_the_same_together_gains_nothing(
     assert gain(JOBS) == 0
 
 
-def _twice(models: Models, step: object, *given: object) -> list[tuple[float, float]]:
-    return [(2 * loss, norm) for loss, norm in step(models, *given)]  # type: ignore[operator]
+def _twice(
+    models: Models, step: Callable[..., list[tuple[float, float]]], *given: object
+) -> list[tuple[float, float]]:
+    return [(2 * loss, norm) for loss, norm in step(models, *given)]
 
 
 def test_jobs_that_differ_in_more_than_seed_and_rate_stay_apart() -> None:

@@ -10,6 +10,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from suites.tasks import Batch, Task
+from suites.tasks.mqar import any_value
 
 if TYPE_CHECKING:
     import torch
@@ -40,16 +41,6 @@ def draw(
     query = torch.zeros_like(tokens, dtype=torch.bool)
     query[:, -1] = True
     return Batch(tokens=tokens, labels=labels, learned=query, scored=query)
-
-
-def any_value(
-    batch: Batch, generator: "torch.Generator", *, pairs: int, symbols: int
-) -> "Int[Tensor, 'B T']":
-    """Some value of the sequence, whatever the key."""
-    import torch
-
-    pick = torch.randint(pairs, batch.tokens.shape, generator=generator)
-    return batch.tokens.gather(1, 2 * pick + 1) - 1 - symbols
 
 
 def first_value(
