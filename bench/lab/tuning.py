@@ -2,7 +2,7 @@
 
 Every mixer gets the rates of the task, the same two tuning seeds and half the budget, so that no idea wins
 by more trials, and no score is the best of a sweep. Kept is the rate with the earliest median
-threshold, among equals the highest median accuracy at the trained length, then the smaller rate.
+threshold, among equals the best median score at the trained length, then the smaller rate.
 The whole sweep stays in the file: how wide a mixer's window of rates is says something about it.
 
     python -m bench.lab.tuning mqar-T32 mixers.softmax 'mixers.deltanet(beta=2)'
@@ -39,8 +39,8 @@ class Trial:
     """One rate of a sweep: a figure for each tuning seed."""
 
     rate: float
-    accuracies: tuple[float, ...]
-    """At the trained length; that of a diverged run is the floor."""
+    scores: tuple[float, ...]
+    """At the trained length, in the metric of the task; that of a diverged run is the floor."""
     thresholds: tuple[float, ...]
     """Tokens until the trained length was solved, infinite when it never was."""
 
@@ -93,9 +93,12 @@ def sweep(
     return {mixer: [_trial(rate, mixer, runs) for rate in task.rates] for mixer in mixers}
 
 
-def choose(trials: Sequence[Trial]) -> Trial:
-    """The trial to keep: earliest median threshold, then highest median accuracy, then rate."""
-    return min(trials, key=lambda t: (median(t.thresholds), -median(t.accuracies), t.rate))
+def choose(task: "Task", trials: Sequence[Trial]) -> Trial:
+    """The trial to keep: earliest median threshold, then best median score, then smallest rate."""
+    return min(
+        trials,
+        key=lambda t: (median(t.thresholds), -task.normalised(median(t.scores)), t.rate),
+    )
 
 
 def write(task: "Task", sweeps: Mapping[str, Sequence[Trial]], file: Path = FILE) -> None:
@@ -103,7 +106,7 @@ def write(task: "Task", sweeps: Mapping[str, Sequence[Trial]], file: Path = FILE
     tables = read(file)
     for mixer, trials in sweeps.items():
         tables.setdefault(task.name, {})[mixer] = {
-            "rate": choose(trials).rate,
+            "rate": choose(task, trials).rate,
             "sweep": [_row(trial) for trial in trials],
         }
     lines = ["# Written by bench/lab/tuning.py; a sweep is half a budget on two tuning seeds."]
@@ -119,7 +122,7 @@ def _trial(rate: float, mixer: str, runs: Sequence[Run]) -> Trial:
     return Trial(
         rate=rate,
         # rounded as in the file, so that the rate kept follows from what can be read there
-        accuracies=tuple(round(run.accuracy_trained, 4) for run in mine),
+        scores=tuple(round(run.accuracy_trained, 4) for run in mine),
         thresholds=tuple(
             math.inf if run.tokens_to_threshold is None else run.tokens_to_threshold for run in mine
         ),
@@ -129,7 +132,7 @@ def _trial(rate: float, mixer: str, runs: Sequence[Run]) -> Trial:
 def _row(trial: Trial) -> dict[str, Any]:
     return {
         "rate": trial.rate,
-        "accuracies": list(trial.accuracies),
+        "scores": list(trial.scores),
         "thresholds": ["never" if math.isinf(t) else int(t) for t in trial.thresholds],
     }
 
@@ -143,7 +146,7 @@ def report(done: int, total: int, run: Run) -> None:
     """One line on standard error for the run that has just ended."""
     sys.stderr.write(
         f"[{done}/{total}] {run.task} {run.mixer} rate {run.rate:g} seed {run.seed}: "
-        f"accuracy {run.accuracy_trained:.3f} at the trained length, {run.accuracy:.3f} scored, "
+        f"score {run.accuracy_trained:.3f} at the trained length, {run.accuracy:.3f} at the scored one, "
         f"{run.outcome}, {run.seconds:.1f} s\n"
     )
 

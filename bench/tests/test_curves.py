@@ -65,6 +65,9 @@ def test_what_was_kept_is_read_with_the_floor_of_the_task(tmp_path: Path) -> Non
         "losses": [[1000, 2.5], [2000, 1.5]],
         "commit": file.name[:8],
         "floor": tasks.find(TASK).floor,
+        "metric": "accuracy",
+        "unit": "fraction",
+        "higher_is_better": True,
         "by_length": [[32, 0.75], [64, 0.5]],
         "gradients": [[1000, 1.5], [2000, 0.5]],
         "reason": "",
@@ -96,6 +99,13 @@ def test_a_task_that_is_no_longer_there_has_no_floor(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace(TASK, "gone-T1"))
     (found,) = curves.curves(tmp_path)
     assert (found["task"], found["floor"]) == ("gone-T1", None)
+
+
+def test_a_curve_says_which_way_its_score_is_better(tmp_path: Path) -> None:
+    file = kept(tmp_path, run(0))
+    file.write_text(file.read_text().replace(TASK, "language_modelling-T64"))
+    (found,) = curves.curves(tmp_path)
+    assert (found["metric"], found["higher_is_better"]) == ("perplexity", False)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..engine.metrics import METRICS
 from ..engine.record import CorruptResults, History, beside
 from ..engine.ruler import from_tree
 from .shown.paths import finite
@@ -19,14 +20,14 @@ LATER = ("reason", "flops", "parameters", "state_size")
 
 
 def curves(results: Path, history: History | None = None) -> list[Row]:
-    """Every run of every task, by machine, task, mixer, seed and commit, with the task's floor.
+    """Every run of every task, by machine, task, mixer, seed and commit, with the task's floor and metric.
 
     A line that is no curve warns with CorruptResults and is skipped. A task that is no longer in the
-    tree has no floor. Losses of a diverged run that are no number are None, and so is what a line of
+    tree has no floor and is taken for one of accuracy. Losses of a diverged run that are no number are None, and so is what a line of
     before it was told lacks: ``reason``, ``flops``, ``parameters``, ``state_size``; its ``by_length``
     and ``gradients`` are empty.
     """
-    floors = {name: task.floor for name, task in from_tree("suites.tasks").settings().items()}
+    tasks = from_tree("suites.tasks").settings()
     found = []
     for machine, commit, line in beside(results, "curves", history):
         try:
@@ -35,7 +36,11 @@ def curves(results: Path, history: History | None = None) -> list[Row]:
             said = f"{machine}/{commit}: a learning curve not read, {type(error).__name__}: {error}"
             warnings.warn(said, CorruptResults, stacklevel=2)
             continue
-        found.append(row | {"machine": machine, "commit": commit, "floor": floors.get(row["task"])})
+        task = tasks.get(row["task"])
+        metric = METRICS[task.metric if task else "accuracy"]
+        row |= {"machine": machine, "commit": commit, "floor": task.floor if task else None}
+        row |= {"metric": metric.name, "unit": metric.unit}
+        found.append(row | {"higher_is_better": metric.higher_is_better})
     order = ("machine", "task", "suite", "mixer", "seed", "commit")
     return sorted(found, key=lambda row: tuple(row[name] for name in order))
 

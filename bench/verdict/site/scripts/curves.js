@@ -81,19 +81,25 @@
         text: ["by chance " + figure(floor), "by chance " + figure(floor)],
       });
     }
-    const what = name === "accuracies" ? "Score" : "Training loss";
+    const scored = name === "accuracies";
+    const accuracy = scored && runs[0].metric === "accuracy";
+    const title = scored
+      ? runs[0].metric.replace("_", " ") + ", " + runs[0].unit
+      : runs[0].metric === "nmse"
+        ? "loss, x that of predicting zero"
+        : "loss, nat";
     return plot({
       label:
-        what +
+        (scored ? "Score" : "Training loss") +
         " against training tokens: every seed faint, their median strong" +
-        (name === "accuracies"
-          ? ", the score of guessing dotted; higher is better."
-          : "; lower is better."),
+        (scored ? ", the score of guessing dotted; " : "; ") +
+        (scored && runs[0].higher_is_better ? "higher" : "lower") +
+        " is better.",
       x: { title: "training tokens", zero: true },
       y: {
-        title: name === "accuracies" ? "accuracy, fraction" : "loss, nat",
+        title: title,
         zero: true,
-        range: name === "accuracies" ? [0, 1.03] : undefined,
+        range: accuracy ? [0, 1.03] : undefined,
       },
       traces: traces,
       columns: ["mixer", "seed", "learning rate", "tokens", "at the end", "outcome"],
