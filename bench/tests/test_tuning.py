@@ -11,7 +11,6 @@ from bench.lab.training import Job
 from bench.lab.tuning import SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
 
-
 RECALL = find("mqar-T32")
 
 
@@ -33,7 +32,9 @@ def test_the_rate_kept_is_the_one_with(trials: list[Trial], kept: float) -> None
     assert choose(RECALL, trials).rate == kept
 
 
-@pytest.mark.parametrize("name", ["language_modelling-T64", "markov_chains-T64", "damped_modes-T96"])
+@pytest.mark.parametrize(
+    "name", ["language_modelling-T64", "markov_chains-T64", "damped_modes-T96"]
+)
 def test_of_a_score_that_is_better_when_less_the_least_is_kept(name: str) -> None:
     assert choose(find(name), [trial(1e-3, 0.9), trial(1e-2, 0.8)]).rate == 1e-2
 
