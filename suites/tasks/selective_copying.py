@@ -98,7 +98,8 @@ SETTINGS = (
         must_fail=("mixers.oscillator",),
     ),
     setting(
-        # at the size of the Mechanistic Architecture Design benchmark, arXiv:2403.17844, on a GPU
+        # at the size of the Mechanistic Architecture Design benchmark, arXiv:2403.17844, on a GPU; of
+        # its 16 tokens two are the blank and the marker
         name="selective_copying-T256",
         length=256,
         kept=16,
