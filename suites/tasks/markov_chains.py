@@ -13,11 +13,10 @@ and no corpus is needed. To count pairs a mixer must address its memory by the t
 heads do that attention forms for such counts (E. Akyürek et al., ICML 2024, arXiv:2401.12973).
 """
 
-import functools
 import math
 from typing import TYPE_CHECKING
 
-from suites.tasks import Batch, Task
+from suites.tasks import Batch, Task, sized_task
 
 if TYPE_CHECKING:
     import torch
@@ -81,17 +80,17 @@ def uniform(batch: Batch, generator: "torch.Generator", *, states: int) -> "Floa
 
 def setting(*, states: int, floor: float, **kind: object) -> Task:
     """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
-    ways = {"shares": shares, "uniform": uniform}
-    return Task(
+    return sized_task(
         says=f"Predict chains of {states} states, a new one each sequence; nats beyond the optimum.",
-        draw=functools.partial(draw, states=states),
-        strategies={name: functools.partial(way, states=states) for name, way in ways.items()},
+        sizes={"states": states},
+        draw=draw,
+        strategies={"shares": shares, "uniform": uniform},
         metric="excess_loss",
         best=0.0,
         floor=floor,
         vocabulary=states,
         classes=states,
-        **kind,  # pyright: ignore[reportArgumentType]
+        **kind,
     )
 
 
