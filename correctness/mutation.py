@@ -3,9 +3,9 @@
     python -m correctness.mutation scans.tiled_scan --sample 40
 
 Each edit is made in a copy of ``impl/``, in the plugin's file or in the part of ``impl/common/`` it
-imports, and the contract of every plugin of that file runs in a child process until the first broken
-promise. A survivor is either an equivalent program, which a reader has to judge, or a hole in the
-contract.
+imports, and the contract of every plugin of that file, or the laws of a mixer, run in a child process
+until the first broken promise. A survivor is either an equivalent program, which a reader has to judge,
+or a hole in the contract. The file as it stands has to survive, or a score would mean nothing.
 """
 
 import argparse
@@ -157,6 +157,14 @@ def sources(plugin_id: str) -> dict[Path, set[str] | None]:
     return found
 
 
+def unedited(plugin_id: str) -> Edit:
+    """The plugin's file as it stands."""
+    from impl.registry import lookup
+
+    file = lookup(plugin_id).file
+    return Edit(file, 0, "nothing", file.read_text())
+
+
 def survives(edit: Edit, plugin_id: str, seconds: float) -> str | None:
     """Why the contract noticed the edit, or None; a hang and a crash count as noticed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -182,16 +190,28 @@ def _judge(folder: str, plugin_id: str, send: Any) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("impl", "correctness")]:
         del sys.modules[name]
     try:
-        from correctness.contract import Outcome, check
         from impl.registry import index, lookup
 
         # the plugins of one file share its code, so any of them may notice
         family = [each for each in index() if index()[each].file == lookup(plugin_id).file]
-        reports = (check(each, until_wrong=True).checks[-1] for each in family)
-        wrong = next((last for last in reports if last.outcome is Outcome.WRONG), None)
-        send.send(f"{wrong.name}: {wrong.reason}" if wrong else None)
+        send.send(next((why for each in family for why in _broken(each)), None))
     except Exception as error:
         send.send(f"{type(error).__name__}: {error}")
+
+
+def _broken(plugin_id: str) -> Iterator[str]:
+    """The first promise of an implementation that is broken, or every law of a mixer."""
+    from correctness import contract, mixer_laws
+    from impl.registry import load, lookup
+
+    if lookup(plugin_id).kind == "mixer" and not lookup(plugin_id).missing():
+        for subject in mixer_laws.subjects(load(plugin_id)):
+            found = ((name, law(subject)) for name, law in mixer_laws.LAWS.items())
+            yield from (f"{subject.name} {name}: {why}" for name, why in found if why)
+        return
+    last = contract.check(plugin_id, until_wrong=True).checks[-1]
+    if last.outcome is contract.Outcome.WRONG:
+        yield f"{last.name}: {last.reason}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.sample and given.sample < len(tried):
             tried = random.Random(0).sample(tried, given.sample)
         judge = functools.partial(survives, plugin_id=plugin_id, seconds=given.seconds)
+        if why := judge(unedited(plugin_id)):
+            raise ValueError(f"{plugin_id} is noticed as it stands: {why}")
         with ThreadPoolExecutor(given.jobs) as pool:
             noticed = list(pool.map(judge, tried))
         survivors = [edit for edit, why in zip(tried, noticed, strict=True) if why is None]

@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from correctness.test_transitions_in_frequency import WIDTH, draw, rounding, transitions_of
 from impl.common.column_bounds import bounded_columns
 from impl.common.matrix_scan import matrix_scan
 from impl.common.routing import column_routing
 from impl.transitions.cauchy import START, cauchy_like, reciprocal_gaps
-from impl.transitions.group_matrix import signed_permutations
+from impl.transitions.group_matrix import GroupMatrix, signed_permutations
 
 N = 16
 RANKS = (1, 2, 4, 16)
@@ -123,6 +124,41 @@ def test_bounded_columns_keep_the_first_tokens_gradient(nodes: str, length: int)
     assert found[1] < 100 * found[-1]
 
 
+@pytest.mark.parametrize(
+    ("mixer", "knobs"),
+    [
+        ("transitions.dense", {}),
+        ("transitions.cauchy", {}),
+        ("transitions.dplr_column_sparse", {"routed": False}),
+        ("transitions.group_matrix", {}),
+    ],
+)
+def test_the_longest_column_of_a_large_transition_has_length_one(
+    mixer: str, knobs: dict[str, bool]
+) -> None:
+    a = transitions_of(mixer, 1e4 * draw(32, WIDTH), **knobs)
+    longest = torch.linalg.vector_norm(a, dim=-2).amax(-1)
+    assert (longest - 1).abs().max() <= rounding(N)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "knobs"),
+    [
+        ("transitions.dense", {}),
+        ("transitions.cauchy", {}),
+        ("transitions.dplr_column_sparse", {}),
+        ("transitions.group_matrix", {"weights": "free"}),
+        ("transitions.group_matrix", {"weights": "softmax"}),
+        ("transitions.monarch", {}),
+    ],
+)
+def test_a_layer_starts_nearer_to_the_identity_than_to_zero(
+    mixer: str, knobs: dict[str, str]
+) -> None:
+    a = transitions_of(mixer, torch.zeros(1, WIDTH, dtype=torch.float64), **knobs)
+    assert torch.linalg.matrix_norm(a - torch.eye(N, dtype=torch.float64), ord=2).max() < 0.5
+
+
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_the_part_beside_the_diagonal_has_the_displacement_rank_that_is_asked_for(
     rank: int,
@@ -156,6 +192,17 @@ def test_the_elements_are_half_the_hyperoctahedral_group_and_span_every_matrix()
     assert all(tuple((g @ rho[5]).flatten().tolist()) in both for g in rho)
     assert torch.equal(rho[0], torch.eye(4))
     assert rank_of(rho.flatten(1)) == 16
+
+
+def test_soft_weights_reach_every_element_and_its_negative() -> None:
+    layer = GroupMatrix(WIDTH, weights="softmax").double()
+    torch.nn.init.zeros_(layer.c.weight)
+    elements = torch.eye(len(layer.rho), dtype=torch.float64)
+    for place, wanted in enumerate(torch.cat([elements, -elements])[::97]):
+        with torch.no_grad():
+            layer.c.bias.copy_(1e3 * (torch.arange(2 * len(elements)) == 97 * place))
+            found = layer.weights(torch.zeros(1, 1, WIDTH, dtype=torch.float64))[0, 0]
+        assert torch.equal(found, wanted)
 
 
 def test_routing_is_one_hot_forward_and_a_softmax_backward() -> None:

@@ -104,15 +104,33 @@ def test_two_reflections_turn_and_one_cannot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("eigenvalues", "least"), [("positive", math.exp(-FASTEST) - 1), ("signed", -1.0)]
+    ("eigenvalues", "least", "passed"),
+    [("positive", math.exp(-FASTEST) - 1, 0.0), ("signed", -1.0, math.exp(-FASTEST) - 1)],
 )
-def test_eigenvalues_of_rwkv_stay_where_they_belong(eigenvalues: str, least: float) -> None:
+def test_eigenvalues_of_rwkv_stay_where_they_belong(
+    eigenvalues: str, least: float, passed: float
+) -> None:
     layer = unsettled(Rwkv(WIDTH, eigenvalues=eigenvalues))
     a = transitions(layer, inputs(), torch.zeros(50, 1, N, V, dtype=torch.float64))
     values = torch.linalg.eigvals(a)
     assert values.imag.abs().max() <= ROUNDING**0.5
     assert values.real.max() <= 1 + ROUNDING**0.5
-    assert values.real.min() >= least - ROUNDING**0.5
+    assert least - ROUNDING**0.5 <= values.real.min() < passed
+
+
+def test_rwkv_decays_removes_and_writes_as_published() -> None:
+    layer = unsettled(Rwkv(WIDTH))
+    x = torch.randn(50, 1, WIDTH, dtype=torch.float64)
+    h0 = torch.randn(50, N, V, dtype=torch.float64)
+    w, a, k, v = (torch.squeeze(each(x), 1) for each in (layer.w, layer.a, layer.k, layer.v))
+    # rows as the authors lay them out: arXiv:2503.14456, with its replacement key and its removal key
+    decay, rate = torch.exp(-math.exp(-0.5) / (1 + torch.exp(-w))), 1 / (1 + torch.exp(-a))
+    replacement = k * torch.lerp(torch.ones_like(rate), rate, layer.alpha)
+    removal = k * layer.xi / (k * layer.xi).square().sum(-1, keepdim=True).sqrt()
+    transition = torch.diag_embed(decay) - removal[:, :, None] * (rate * removal)[:, None, :]
+    published = h0.mT @ transition + v[:, :, None] * replacement[:, None, :]
+    found = layer.states(x, layer.write(x), h0)[:, 0].mT
+    torch.testing.assert_close(found, published)
 
 
 def test_products_of_rwkv_transitions_can_grow_though_no_step_has_an_eigenvalue_above_one() -> None:

@@ -22,6 +22,7 @@ NEVER_GROWING = {
     "transitions.circulant_diagonal": (None, (None,)),
     "transitions.cayley_circulant": (None, (None,)),
     "transitions.neumann_cayley": ("terms", (4, 8, 0)),
+    "transitions.group_matrix": ("weights", ("softmax",)),
 }
 
 

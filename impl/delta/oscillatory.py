@@ -23,7 +23,7 @@ from impl.registry import implements, mixer
 @implements(
     "oscillatory_householder_transition",
     source="T. K. Rusch and D. Rus, ICLR 2025, arXiv:2410.03943;"
-    " J. Siems et al., NeurIPS 2025, arXiv:2502.10297",
+    " J. Boyer et al., 2025, arXiv:2505.12171; J. Siems et al., NeurIPS 2025, arXiv:2502.10297",
     trick="oscillatory-eigenvalue-stability",
     accepts={"N": {"multiple_of": 2}},
 )
@@ -58,7 +58,7 @@ def scan(
 @mixer(
     "oscillatory_householder_transition",
     source="T. K. Rusch and D. Rus, ICLR 2025, arXiv:2410.03943;"
-    " J. Siems et al., NeurIPS 2025, arXiv:2502.10297",
+    " J. Boyer et al., 2025, arXiv:2505.12171; J. Siems et al., NeurIPS 2025, arXiv:2502.10297",
     trick="oscillatory-eigenvalue-stability",
     knobs={"steps": (2, 1), "oscillation": (True, False)},
 )

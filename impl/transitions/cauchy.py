@@ -50,7 +50,9 @@ def cauchy_like(
 @implements(
     "cauchy_transition",
     trick="displacement-rank-cauchy-like",
-    source="T. Kailath, S. Kung, M. Morf, J. Math. Anal. Appl. 68(2), 1979, doi:10.1016/0022-247X(79)90124-0",
+    source="I. Gohberg, T. Kailath, V. Olshevsky, Math. Comp. 64(212), 1995;"
+    " T. Kailath, S. Kung, M. Morf, J. Math. Anal. Appl. 68(2), 1979,"
+    " doi:10.1016/0022-247X(79)90124-0",
 )
 def scan(
     g: Float[Tensor, "B T N R"],

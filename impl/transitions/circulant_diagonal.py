@@ -25,7 +25,7 @@ from impl.registry import implements, mixer
 
 @implements(
     "circulant_diagonal_transition",
-    source="M. Huhtanen and A. Peramaki, J. Fourier Anal. Appl. 21, 2015",
+    source="M. Huhtanen and A. Perämäki, J. Fourier Anal. Appl. 21(5), 2015",
     trick="circulant-diagonal-products",
 )
 def scan(
@@ -44,7 +44,7 @@ def scan(
 
 @implements(
     "circulant_diagonal_transition",
-    source="M. Huhtanen and A. Peramaki, J. Fourier Anal. Appl. 21, 2015",
+    source="M. Huhtanen and A. Perämäki, J. Fourier Anal. Appl. 21(5), 2015",
     trick="circulant-diagonal-products",
 )
 def transformed_steps(
@@ -70,7 +70,7 @@ def transformed_steps(
 
 @mixer(
     "circulant_diagonal_transition",
-    source="M. Huhtanen and A. Peramaki, J. Fourier Anal. Appl. 21, 2015",
+    source="M. Huhtanen and A. Perämäki, J. Fourier Anal. Appl. 21(5), 2015",
     trick="circulant-diagonal-products",
 )
 class CirculantDiagonal(TransitionLayer):

@@ -41,7 +41,7 @@ def diagonal_plus_low_rank(
 @implements(
     "dplr_column_sparse_transition",
     trick="dplr-structure",
-    source="A. Gu, K. Goel, C. Re, ICLR 2022, arXiv:2111.00396",
+    source="A. Gu, K. Goel, C. Ré, ICLR 2022, arXiv:2111.00396",
 )
 def scan(
     p: Float[Tensor, "B T N N"],
@@ -59,7 +59,7 @@ def scan(
 @mixer(
     "dplr_column_sparse_transition",
     trick="column-sparse-transition",
-    source="A. Terzic et al., NeurIPS 2025, arXiv:2509.22284",
+    source="A. Terzić et al., NeurIPS 2025, arXiv:2509.22284",
     knobs={"routed": (True, False)},
 )
 class DplrColumnSparse(TransitionLayer):

@@ -23,7 +23,7 @@ from impl.registry import implements, mixer
 
 @implements(
     "neumann_cayley_transition",
-    source="E. Mucllari et al., 2022, arXiv:2208.06496",
+    source="E. Mucllari et al., Neural Comput., 2024, arXiv:2208.06496",
     trick="neumann-cayley",
 )
 def scan(
@@ -68,7 +68,7 @@ def neumann_cayley(s: Float[Tensor, "*batch N N"], *, terms: int) -> Float[Tenso
 
 @mixer(
     "neumann_cayley_transition",
-    source="E. Mucllari et al., 2022, arXiv:2208.06496",
+    source="E. Mucllari et al., Neural Comput., 2024, arXiv:2208.06496",
     trick="neumann-cayley",
     knobs={"terms": (4, 1, 2, 8, 0)},
 )

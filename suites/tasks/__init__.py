@@ -107,6 +107,21 @@ class Task:
         return (score - self.floor) / (self.best - self.floor)
 
 
+def sized_task(
+    *,
+    sizes: Mapping[str, int],
+    draw: Callable[..., Batch],
+    strategies: "Mapping[str, Callable[..., Tensor]]",
+    **fields: object,
+) -> Task:
+    """The task whose generator and strategies take ``sizes`` as keywords, all of them."""
+    return Task(
+        draw=functools.partial(draw, **sizes),
+        strategies={name: functools.partial(way, **sizes) for name, way in strategies.items()},
+        **fields,  # pyright: ignore[reportArgumentType]
+    )
+
+
 @functools.cache
 def settings() -> Mapping[str, Task]:
     """Every task of this folder by name. Imports no torch."""

@@ -10,10 +10,9 @@ Of the trained length there are symbols^kept sequences and no more, so that fewe
 scored there was trained on; those that are longer were never seen.
 """
 
-import functools
 from typing import TYPE_CHECKING
 
-from suites.tasks import Batch, Task
+from suites.tasks import Batch, Task, sized_task
 
 if TYPE_CHECKING:
     import torch
@@ -59,14 +58,12 @@ def first_symbol(
 
 def setting(*, length: int, kept: int, symbols: int, **kind: object) -> Task:
     """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
-    ways = {"any symbol": any_symbol, "first symbol": first_symbol}
-    return Task(
+    return sized_task(
         name=f"delayed_copy-T{length}",
         says=f"Copy {kept} symbols after a wait; scored on sequences twice as long.",
-        draw=functools.partial(draw, kept=kept, symbols=symbols),
-        strategies={
-            name: functools.partial(way, kept=kept, symbols=symbols) for name, way in ways.items()
-        },
+        sizes={"kept": kept, "symbols": symbols},
+        draw=draw,
+        strategies={"any symbol": any_symbol, "first symbol": first_symbol},
         # one turn of ``kept`` is right by construction, the others by accident
         floor=1 / kept + (1 - 1 / kept) / symbols,
         vocabulary=symbols + 2,
@@ -74,7 +71,7 @@ def setting(*, length: int, kept: int, symbols: int, **kind: object) -> Task:
         length=length,
         test_length=2 * length,
         lengths=(length, 2 * length, 4 * length),
-        **kind,  # pyright: ignore[reportArgumentType]
+        **kind,
     )
 
 

@@ -7,10 +7,9 @@ give them in turn is counting within a level. The score ranks; it is taken with 
 more, because attention without positions, which learns the task, loses count at twice as many.
 """
 
-import functools
 from typing import TYPE_CHECKING
 
-from suites.tasks import Batch, Task
+from suites.tasks import Batch, Task, sized_task
 
 if TYPE_CHECKING:
     import torch
@@ -86,23 +85,22 @@ def any_symbol(
 
 def setting(*, length: int, kept: int, levels: int, symbols: int, **kind: object) -> Task:
     """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
-    sizes = {"kept": kept, "levels": levels, "symbols": symbols}
-    ways = {"of the level": of_the_level, "any symbol": any_symbol}
     # every level that has symbols gets one of them right by construction
     used = levels * (1 - (1 - 1 / levels) ** kept) / kept
     slots = length - kept
-    return Task(
+    return sized_task(
         name=f"hierarchical_copying-T{length}",
         says=f"Copy {kept} symbols sorted by {levels} levels; scored with half as many places more.",
-        draw=functools.partial(draw, **sizes),
-        strategies={name: functools.partial(way, **sizes) for name, way in ways.items()},
+        sizes={"kept": kept, "levels": levels, "symbols": symbols},
+        draw=draw,
+        strategies={"of the level": of_the_level, "any symbol": any_symbol},
         floor=used + (1 - used) / symbols,
         vocabulary=levels * symbols + levels + 1,
         classes=symbols,
         length=length,
         test_length=slots + slots // 2 + kept,
         lengths=(length, slots + slots // 2 + kept, 2 * slots + kept, 4 * slots + kept),
-        **kind,  # pyright: ignore[reportArgumentType]
+        **kind,
     )
 
 

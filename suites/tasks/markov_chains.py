@@ -1,22 +1,22 @@
 """In-context Markov chains: learn each sequence's own chain from that sequence.
 
 Every sequence walks a chain of its own, each row of its transition matrix drawn from a Dirichlet law
-of concentration ``SPREAD`` over the ``states``; after every token the next one is predicted. The
-exact predictor of a chain so drawn is known in closed form: it counts,
+of concentration ``SPREAD`` over the ``states``; after every token the next one is predicted (B. L.
+Edelman et al., NeurIPS 2024, arXiv:2402.11004). The exact predictor of a chain so drawn is known in
+closed form: it counts,
 
     p(j | i) = (n_ij + SPREAD) / (n_i + states * SPREAD),
 
 with n_ij the times j has followed i in this sequence. The score is the loss beyond that
 predictor's, in nat, over the second half of a sequence twice as long as those trained: 0 is optimal,
-and no corpus is needed. To count pairs a mixer must address its memory by the token before
-(E. Akyürek et al., ICML 2024, arXiv:2401.12973).
+and no corpus is needed. To count pairs a mixer must address its memory by the token before, as the
+heads do that attention forms for such counts (E. Akyürek et al., ICML 2024, arXiv:2401.12973).
 """
 
-import functools
 import math
 from typing import TYPE_CHECKING
 
-from suites.tasks import Batch, Task
+from suites.tasks import Batch, Task, sized_task
 
 if TYPE_CHECKING:
     import torch
@@ -80,17 +80,17 @@ def uniform(batch: Batch, generator: "torch.Generator", *, states: int) -> "Floa
 
 def setting(*, states: int, floor: float, **kind: object) -> Task:
     """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
-    ways = {"shares": shares, "uniform": uniform}
-    return Task(
+    return sized_task(
         says=f"Predict chains of {states} states, a new one each sequence; nats beyond the optimum.",
-        draw=functools.partial(draw, states=states),
-        strategies={name: functools.partial(way, states=states) for name, way in ways.items()},
+        sizes={"states": states},
+        draw=draw,
+        strategies={"shares": shares, "uniform": uniform},
         metric="excess_loss",
         best=0.0,
         floor=floor,
         vocabulary=states,
         classes=states,
-        **kind,  # pyright: ignore[reportArgumentType]
+        **kind,
     )
 
 

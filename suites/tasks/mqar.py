@@ -8,10 +8,9 @@ positions are blank (S. Arora et al., Zoology, ICLR 2024, arXiv:2312.04927).
 Longer sequences ask the same number of keys across more blanks.
 """
 
-import functools
 from typing import TYPE_CHECKING
 
-from suites.tasks import Batch, Task
+from suites.tasks import Batch, Task, sized_task
 
 if TYPE_CHECKING:
     import torch
@@ -73,20 +72,18 @@ def last_value(
 
 def setting(*, length: int, pairs: int, symbols: int, **kind: object) -> Task:
     """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
-    ways = {"any value": any_value, "last value": last_value}
-    return Task(
+    return sized_task(
         says=f"Recall all of {pairs} key-value pairs; scored on sequences twice as long.",
-        draw=functools.partial(draw, pairs=pairs, symbols=symbols),
-        strategies={
-            name: functools.partial(way, pairs=pairs, symbols=symbols) for name, way in ways.items()
-        },
+        sizes={"pairs": pairs, "symbols": symbols},
+        draw=draw,
+        strategies={"any value": any_value, "last value": last_value},
         floor=1 / pairs,
         vocabulary=1 + 2 * symbols,
         classes=symbols,
         length=length,
         test_length=2 * length,
         layers=2,
-        **({"batch": 32} | kind),  # pyright: ignore[reportArgumentType]
+        **({"batch": 32} | kind),
     )
 
 

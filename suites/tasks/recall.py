@@ -6,10 +6,9 @@ with one question instead of one for every key). Longer sequences keep the pairs
 longer, so that what was read has to last and not only to be found.
 """
 
-import functools
 from typing import TYPE_CHECKING
 
-from suites.tasks import Batch, Task
+from suites.tasks import Batch, Task, sized_task
 from suites.tasks.mqar import any_value
 
 if TYPE_CHECKING:
@@ -52,21 +51,19 @@ def first_value(
 
 def setting(*, length: int, pairs: int, symbols: int, **kind: object) -> Task:
     """The task with these sizes; ``kind`` is what differs in the model, the budget, the controls."""
-    ways = {"any value": any_value, "first value": first_value}
-    return Task(
+    return sized_task(
         name=f"recall-pairs{pairs}-T{length}",
         says=f"Recall one of {pairs} key-value pairs; scored on sequences twice as long.",
-        draw=functools.partial(draw, pairs=pairs, symbols=symbols),
-        strategies={
-            name: functools.partial(way, pairs=pairs, symbols=symbols) for name, way in ways.items()
-        },
+        sizes={"pairs": pairs, "symbols": symbols},
+        draw=draw,
+        strategies={"any value": any_value, "first value": first_value},
         floor=1 / pairs,
         vocabulary=1 + 2 * symbols,
         classes=symbols,
         length=length,
         test_length=2 * length,
         lengths=(length, 2 * length, 4 * length),
-        **kind,  # pyright: ignore[reportArgumentType]
+        **kind,
     )
 
 

@@ -1,10 +1,10 @@
 """Word problem of a group: follow a product of its elements, the more of it the longer the word.
 
 A sequence is a start token and a word over letters of the group: all of its elements, or the identity
-and generators. The label at every position is the product so far. Trained on words of T letters and
-scored at the last position of words 4 T long (Z8 and B4: 2 T), because a model that counts well enough
-for the trained length instead of tracking the product falls to the floor there (R. Grazzi et al., ICLR
-2025, arXiv:2411.12537; W. Merrill et al., ICML 2024, arXiv:2404.08819).
+and generators. The label at every position is the product so far (W. Merrill et al., ICML 2024,
+arXiv:2404.08819). Trained on words of T letters and scored at the last position of words 4 T long (Z8
+and B4: 2 T), because a model that counts well enough for the trained length instead of tracking the
+product falls to the floor there (R. Grazzi et al., ICLR 2025, arXiv:2411.12537).
 
 Which transition suffices is the group's and the letters' matter. Z8 commutes: complex or circulant
 states follow it, real diagonal ones know no more than parity. S3, D4, S5, B3 and B4 do not commute,
