@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from impl.registry import Plugin
 
     from .engine.contest import Outcome
-    from .engine.record import Measurement
+    from .record.measurement import Measurement
 
 ROOT = Path(__file__).parents[1]
 BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -151,7 +151,7 @@ def _loaded(plugin_id: str) -> "Plugin":
 
 def _measure(args: argparse.Namespace) -> int:
     from .engine import metrics, runner
-    from .engine.record import dims
+    from .record.measurement import dims
     from .verdict.claims import DTYPES
 
     metrics.find(args.metric)
@@ -381,16 +381,16 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from .engine import record
+    from .record import tidy_table
     from .verdict import current
 
     found = current.measurements(args.results)
     if args.out is None:
-        record.frame(found).to_csv(sys.stdout, index=False)
+        tidy_table.frame(found).to_csv(sys.stdout, index=False)
         return 0
     if args.out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {args.out}, want a name that ends in .csv or .parquet")
-    record.export(found, args.out)
+    tidy_table.export(found, args.out)
     print(f"{len(found)} measurements in {args.out}", file=sys.stderr)
     return 0
 

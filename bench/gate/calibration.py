@@ -49,9 +49,9 @@ from ..engine import checkout, contest, figures, rivals, store, suite
 from ..engine.admission import write_atomically
 from ..engine.checkout import TREE
 from ..engine.noise import median
-from ..engine.record import dims
 from ..hardware import machine
 from ..lab.workers import each_apart
+from ..record.measurement import dims
 from . import clocked, decision, exact, plants, turns
 from .allowance import Settings
 from .clocked import Cell, Taken

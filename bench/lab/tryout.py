@@ -19,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import checkout, record, runner, store, suite
+from ..engine import checkout, runner, store, suite
 from ..engine.admission import Admission, laws
 from ..engine.checkout import Commit
 from ..engine.contest import Figure, Results
 from ..engine.metrics import METRICS
 from ..engine.noise import median, median_interval
-from ..engine.record import TASKS, Measurement, class_name
 from ..engine.ruler import from_tree
 from ..engine.trackers import Cache
 from ..hardware import machine
+from ..record import result_file
+from ..record.benchmark_name import TASKS, class_name
+from ..record.measurement import Measurement
 from .kept import Kept
 from .seeds import (
     bootstrap_median,
@@ -285,7 +287,7 @@ def stored(suite_name: str, held: Tryout, device: str, place: store.Place) -> se
     """Mixers of which figures of the tryout are stored for this commit."""
     file = place.file(device)
     about = f"{place.at.hash}:{class_name(suite_name, held.subject)}:"
-    found = record.read(file) if file.is_file() else []
+    found = result_file.read(file) if file.is_file() else []
     return {each.plugin for each in found if each.group.startswith(about)}
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from bench import cli
 from bench.cli import main
-from bench.engine import record
 from bench.engine.contest import Outcome
 from bench.hardware import nvml
 from bench.hardware.roofline import Calibration
+from bench.record import results_folder
 from bench.verdict import claims
 from impl import registry
 
@@ -302,7 +302,7 @@ def test_interrupted_run_keeps_what_it_has_and_exits_130(
     status, out, _ = run(capsys, *words)
     assert status == 130
     assert json.loads(out)["measured"] == 1
-    (kept,) = record.read_all(tmp_path, aside=True)[:1]
+    (kept,) = results_folder.read_all(tmp_path, aside=True)[:1]
     assert kept.samples == (1.0,)
 
 

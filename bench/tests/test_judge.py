@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.engine.metrics import METRICS
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.claims import Case, Claim
 from bench.verdict.judge import Judgement, State, Verdict, judge, judge_all, weigh
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.tests.test_judge import case, claim, measured, pair
 from bench.verdict import judge
 from bench.verdict.claims import Case

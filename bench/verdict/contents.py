@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import metrics, suite
-from ..engine.record import History, Measurement
+from ..record.measurement import History, Measurement
 from . import current, curves, head_to_head, judge, leaderboards, rooflines
 from .history import changes, points
 from .shown import histories, machines, plugins, proposals, sides

@@ -9,8 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..engine.record import CorruptResults, History, beside
 from ..engine.ruler import from_tree
+from ..record.measurement import History
+from ..record.results_folder import CorruptResults, beside
 from .shown.paths import finite
 
 Row = dict[str, Any]

@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any
 
 from ..engine import metrics, noise
-from ..engine.record import Measurement
+from ..record.measurement import Measurement
 from .claims import Case, Claim, axes_of
 from .history.points import fails
 

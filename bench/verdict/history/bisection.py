@@ -17,8 +17,8 @@ from ...engine.checkout import Commit
 from ...engine.contest import Outcome, Problem
 from ...engine.isolation import hold_apart
 from ...engine.metrics import METRICS, Way
-from ...engine.record import Measurement
 from ...hardware import machine
+from ...record.measurement import Measurement
 from .. import judge, missing
 from ..claims import Case, Claim
 

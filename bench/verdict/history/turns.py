@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.metrics import METRICS, Way
-from ...engine.record import Measurement
+from ...record.measurement import Measurement
 from .. import judge
 from ..claims import Case
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...engine.record import BROKEN, CorruptResults, Measurement, lines
+from ...record.measurement import Measurement
+from ...record.result_file import BROKEN
+from ...record.results_folder import CorruptResults, lines
 from .paths import finite
 
 Row = dict[str, Any]
