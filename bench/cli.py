@@ -259,7 +259,8 @@ def _by_reason(outcomes: "Sequence[Outcome]") -> list[dict[str, Any]]:
 def _judge(args: argparse.Namespace) -> int:
     from suites import catalogue
 
-    from .verdict import current, judge
+    from .verdict import current
+    from .verdict.judging import judge
 
     numbers = catalogue.names("proposals")
     if args.proposal:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.record import measurement, results_folder
+from bench.record import results_folder
+from bench.record.measurement import Measurement
 from bench.record.results_folder import CorruptResults, DoubtfulResults
 from bench.tests.test_page import MINIATURE
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "results" / "miniature-cpu"
 
 
-def read(folder: Path, **more: Any) -> tuple[list[measurement.Measurement], list[str]]:
+def read(folder: Path, **more: Any) -> tuple[list[Measurement], list[str]]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found = results_folder.read_all(folder.parent, **more)
@@ -115,7 +116,7 @@ def test_figures_that_are_in_two_files_count_once(folder: Path) -> None:
     assert f"{copy.name}: not used, its figures are those of {NAME}" in line
 
 
-def history(known: list[measurement.Measurement]) -> dict[str, int]:
+def history(known: list[Measurement]) -> dict[str, int]:
     """The commits of the miniature, a day apart, as its repository has them."""
     commits = sorted({(one.committed, one.commit) for one in known})
     return {commit: 1767225600000 + 86400000 * day for day, (_, commit) in enumerate(commits)}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.ruler import from_tree
+from ..record.json_value import finite
 from ..record.measurement import History
 from ..record.results_folder import CorruptResults, beside
-from .shown.paths import finite
 
 Row = dict[str, Any]
 NAMES = ("mixer", "seed", "rate", "tokens", "outcome")

@@ -16,7 +16,8 @@ from asv import util
 from asv.graph import Graph
 from asv.plugins.regressions import Regressions
 
-from ..record import benchmark_name, measurement
+from ..record import benchmark_name
+from ..record.measurement import Measurement
 from . import current, vetted
 from .history import changes, points
 from .history.ancestry import ancestry
@@ -51,7 +52,7 @@ class Published:
 
     def __init__(
         self,
-        known: Sequence[measurement.Measurement],
+        known: Sequence[Measurement],
         benchmarks: Mapping[str, Mapping[str, Any]],
         revisions: Mapping[str, int],
     ) -> None:

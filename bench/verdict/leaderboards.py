@@ -17,9 +17,9 @@ from typing import Any
 
 from ..engine import rivals, store, suite
 from ..engine.noise import CONFIDENCE, Interval, median, median_interval, paired_ratio
+from ..record.json_value import finite
 from ..record.measurement import Measurement, dims
 from . import rooflines
-from .shown.paths import finite
 
 Row = dict[str, Any]
 Figures = Mapping[str, Measurement]

@@ -25,8 +25,9 @@ from ..engine.metrics import CEILINGS, RIVALS
 from ..hardware import roofline
 from ..hardware.roofline import Ceilings
 from ..record.benchmark_name import subject_of
+from ..record.json_value import finite
 from ..record.measurement import Measurement
-from .shown.paths import base, finite
+from .shown.paths import base
 
 Row = dict[str, Any]
 Reached = Sequence[tuple[Measurement, Ceilings]]

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...record.json_value import finite
 from ...record.measurement import Measurement
 from ...record.result_file import BROKEN
 from ...record.results_folder import CorruptResults, lines
-from .paths import finite
 
 Row = dict[str, Any]
 CALIBRATION = "gate.calibration.jsonl"
