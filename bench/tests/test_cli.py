@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench import cli
 from bench.cli import main
+from bench.commands import figures
 from bench.engine.contest import Outcome
 from bench.hardware import nvml
 from bench.hardware.roofline import Calibration
@@ -353,7 +353,7 @@ def test_missing_figures_are_told_once_a_reason_and_wrong_ones_first() -> None:
 
     busy = [outcome("a", reason=f"busy: {n} samples", metric="time", again=True) for n in (3, 40)]
     wrong = outcome("b", outcome="wrong", reason="forward: output 0")
-    rows = cli._by_reason([outcome("b"), outcome("a"), *busy, wrong])
+    rows = figures.by_reason([outcome("b"), outcome("a"), *busy, wrong])
     assert [row["reason"] for row in rows] == [
         "forward: output 0",
         "needs a GPU",
