@@ -6,8 +6,9 @@ imports keep it so: one ruler for all of history.
 
 import functools
 
-from .engine import record, runner, suite, trackers
+from .engine import runner, suite, trackers
 from .engine.metrics import KERNEL, RIVALS
+from .record import benchmark_name
 
 TIMEOUT_S = 1800.0
 
@@ -15,7 +16,7 @@ for _suite in map(suite.load, suite.chosen()):
     for _contest in _suite.contests:
         if not _contest.plugins:
             continue
-        _name = record.class_name(_suite.name, _contest.op)
+        _name = benchmark_name.class_name(_suite.name, _contest.op)
         globals()[_name] = trackers.tracked(
             __name__,
             _name,

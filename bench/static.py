@@ -6,14 +6,15 @@ Exact, without noise and without a GPU, so a change between two commits is a fac
 import functools
 
 from .binary import compiled
-from .engine import record, suite, trackers
+from .engine import suite, trackers
 from .engine.metrics import STATIC
+from .record import benchmark_name
 
 TIMEOUT_S = 1800.0
 
 for _suite in suite.chosen():
     for _contest in compiled.contests(_suite):
-        _name = record.class_name(_suite, _contest.op)
+        _name = benchmark_name.class_name(_suite, _contest.op)
         globals()[_name] = trackers.tracked(
             __name__,
             _name,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from ..engine import runner, store, suite
 from ..engine.metrics import STATIC
-from ..engine.record import STATIC as STATIC_MODULE
-from ..engine.record import class_name, dims
 from ..engine.trackers import Cache
+from ..record.benchmark_name import STATIC as STATIC_MODULE
+from ..record.benchmark_name import class_name
+from ..record.measurement import dims
 
 if TYPE_CHECKING:
     from . import static_report

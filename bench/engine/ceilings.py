@@ -19,9 +19,9 @@ from dataclasses import asdict
 from ..hardware import roofline
 from ..hardware.roofline import COPIES, OPERANDS, SIDE, Calibration
 from ..lab.workers import OutOfTime
+from ..record.benchmark_name import CEILINGS, class_name
 from . import store
 from .checkout import TREE
-from .record import CEILINGS, class_name
 from .trackers import Cache
 
 GROUP = "the machine's ceilings"

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from ..hardware import machine, nvml
 from ..lab.training import contestant
+from ..record.measurement import Measurement, dims
 from . import ceilings, store, suite
 from .checkout import TREE, Commit
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
 from .metrics import KERNEL, METRICS, Way, find
-from .record import Measurement, dims
 from .trackers import Cache
 
 if TYPE_CHECKING:

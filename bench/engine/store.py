@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hardware import machine
+from ..record.benchmark_name import KERNELS, class_name
+from ..record.measurement import Measurement
+from ..record.result_file import read
+from ..record.results_folder import CorruptResults, lines
 from . import checkout
 from .admission import write_atomically
 from .checkout import CODE, TREE, Commit
 from .contest import Problem, Results
 from .metrics import KERNEL, METRICS, RIVALS
-from .record import KERNELS, CorruptResults, Measurement, class_name, read
 from .suite import Contest
 
 if TYPE_CHECKING:
@@ -107,12 +110,12 @@ class Place:
             place = (class_name(suite, problem.op), sizes_name(problem.sizes), problem.dtype)
             at = ":".join((self.at.hash, *place, ""))
             there = {m.plugin for m in read(file) if m.group.startswith(at)}
-        for line in _lines(_outcomes(file)):
+        for line in lines(_outcomes(file)):
             if line["group"] == group:
                 there.add(line["plugin"])
         again = {
             line["plugin"]
-            for line in _lines(_outcomes(file))
+            for line in lines(_outcomes(file))
             if line["group"] == group and line["again"]
         }
         return [plugin for plugin in problem.plugins if plugin not in there - again]
@@ -212,20 +215,9 @@ def _outcomes(file: Path) -> Path:
 
 def _replace(file: Path, group: list[str], told: list[dict[str, Any]]) -> None:
     """Write what is told of a group in the place of what the file, one JSON object a line, says of it."""
-    kept = [line for line in _lines(file) if line["group"] != group]
+    kept = [line for line in lines(file) if line["group"] != group]
     kept += [{"group": group, **each} for each in told]
     write_atomically(file, "".join(f"{json.dumps(line)}\n" for line in kept))
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """What can be read of a file of one JSON object a line."""
-    found = []
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError as error:
-            warnings.warn(f"{file}: a line not read, {error}", CorruptResults, stacklevel=3)
-    return found
 
 
 def _set_aside(file: Path) -> bool:

@@ -17,9 +17,9 @@ from typing import Any
 from impl.registry import Plugin, lookup, read
 
 from ..lab.training import contestant
+from ..record.measurement import dims
 from . import layer, rivals
 from .checkout import TREE
-from .record import dims
 from .rivals import Baseline
 
 KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline", "seconds"}

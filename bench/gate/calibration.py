@@ -49,9 +49,10 @@ from ..engine import checkout, contest, figures, rivals, store, suite
 from ..engine.admission import write_atomically
 from ..engine.checkout import TREE
 from ..engine.noise import median
-from ..engine.record import dims
 from ..hardware import machine
 from ..lab.workers import each_apart
+from ..record.json_value import finite
+from ..record.measurement import dims
 from . import clocked, decision, exact, plants, turns
 from .allowance import Settings
 from .clocked import Cell, Taken
@@ -274,8 +275,8 @@ def _row(
         "kind": plant.kind,
         "name": plant.name,
         "share": plant.share,
-        "change": [_finite(math.exp(each)) for each in (own.estimate, own.low, own.high)],
-        "smallest": _finite(median([smallest for _, smallest in trials])) if trials else None,
+        "change": [finite(math.exp(each)) for each in (own.estimate, own.low, own.high)],
+        "smallest": finite(median([smallest for _, smallest in trials])) if trials else None,
         "trials": len(trials),
         "found": found,
         "unclear": unclear,
@@ -321,10 +322,6 @@ def _interval(count: int, trials: int) -> Row:
         return {"low": None, "high": None}
     ends = binomtest(count, trials).proportion_ci(INTERVAL, method="exact")
     return {"low": float(ends.low), "high": float(ends.high)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -34,8 +34,8 @@ from typing import Any
 from ..engine import clock, contest, figures, isolation
 from ..engine.checkout import Commit
 from ..engine.noise import median
-from ..engine.record import dims
 from ..lab.workers import Worker
+from ..record.measurement import dims
 
 SIDES = ("base", "head")
 SAMPLE_S = 5e-3

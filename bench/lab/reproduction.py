@@ -16,9 +16,9 @@ from ..engine import runner, store
 from ..engine.checkout import Commit
 from ..engine.metrics import METRICS, Way
 from ..engine.overlay import requirements
-from ..engine.record import lines
 from ..engine.ruler import from_tree
 from ..hardware import machine
+from ..record.results_folder import lines
 from .cohort import train_together
 from .training import Job, Run, run_jobs
 from .workers import each_apart

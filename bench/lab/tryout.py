@@ -4,8 +4,9 @@
     python -m bench.lab.tryout tasks mqar-T48   one of them
 
 A suite lists ``[tasks.<name>]`` with ``mixers``, ``seeds`` (how many, from 0) and, where it is not
-the task's own, ``tokens``. ``more`` gives some of the mixers, those that a verdict rests on, more seeds. The controls of the task always run. A mixer must obey the mixer laws
-before it is trained, and trains at the committed learning rate: nothing here sweeps.
+the task's own, ``tokens``. ``[tasks.<name>.more]`` gives those mixers that a verdict rests on more
+seeds. The controls of the task always run. A mixer must obey the mixer laws before it is trained, and
+trains at the committed learning rate: nothing here sweeps.
 """
 
 import argparse
@@ -15,20 +16,22 @@ import importlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import checkout, record, runner, store, suite
+from ..engine import checkout, runner, store, suite
 from ..engine.admission import Admission, laws
 from ..engine.checkout import Commit
 from ..engine.contest import Figure, Results
 from ..engine.metrics import METRICS
 from ..engine.noise import median, median_interval
-from ..engine.record import TASKS, Measurement, class_name
 from ..engine.ruler import from_tree
 from ..engine.trackers import Cache
 from ..hardware import machine
+from ..record import result_file
+from ..record.benchmark_name import TASKS, class_name
+from ..record.measurement import Measurement
 from .kept import Kept
 from .seeds import (
     bootstrap_median,
@@ -63,13 +66,12 @@ class Tryout:
     tokens: int
     listed: tuple[str, ...] = ()
     """Mixers of the suite where ``mixers`` are only some of them."""
-    more: tuple[str, ...] = ()
-    """Mixers that are trained on ``more_seeds``."""
-    more_seeds: tuple[int, ...] = ()
+    more: Mapping[str, int] = field(default_factory=dict)
+    """Seeds of the mixers that have more of them."""
 
     def seeds_of(self, mixer: str) -> tuple[int, ...]:
         """The seeds of one mixer, the first of them those of every mixer."""
-        return self.more_seeds if mixer in self.more else self.seeds
+        return tuple(range(self.more.get(mixer, len(self.seeds))))
 
     @property
     def subject(self) -> str:
@@ -135,18 +137,14 @@ def tryout(task: "Task", mixers: Sequence[str], seeds: int, tokens: int | None =
     )
 
 
-def _with_more(held: Tryout, table: Mapping[str, Any]) -> Tryout:
-    """The tryout with more seeds for those that ``table`` names."""
-    if not table:
-        return held
-    if set(table) != {"mixers", "seeds"}:
-        raise ValueError(f"more = {dict(table)}, want mixers and seeds")
-    if strangers := set(table["mixers"]) - set(held.mixers):
+def _with_more(held: Tryout, more: Mapping[str, Any]) -> Tryout:
+    """The tryout with more seeds for those that ``more`` names."""
+    if strangers := set(more) - set(held.mixers):
         raise ValueError(f"more has {', '.join(sorted(strangers))}, want some of its mixers")
-    if table["seeds"] <= len(held.seeds):
-        raise ValueError(f"more has {table['seeds']} seeds, want more than {len(held.seeds)}")
-    more, seeds = tuple(table["mixers"]), tuple(range(table["seeds"]))
-    return dataclasses.replace(held, more=more, more_seeds=seeds)
+    for mixer, seeds in more.items():
+        if not isinstance(seeds, int) or seeds <= len(held.seeds):
+            raise ValueError(f"more seeds of {mixer}: {seeds!r}, want more than {len(held.seeds)}")
+    return dataclasses.replace(held, more=dict(more))
 
 
 def hold(
@@ -182,7 +180,7 @@ def hold(
             tokens=held.tokens,
             device=device,
         )
-        for seed in max(held.seeds, held.more_seeds, key=len)
+        for seed in range(max(len(held.seeds), *held.more.values(), 0))
         for mixer in fit
         if seed in held.seeds_of(mixer)
     ]
@@ -285,7 +283,7 @@ def stored(suite_name: str, held: Tryout, device: str, place: store.Place) -> se
     """Mixers of which figures of the tryout are stored for this commit."""
     file = place.file(device)
     about = f"{place.at.hash}:{class_name(suite_name, held.subject)}:"
-    found = record.read(file) if file.is_file() else []
+    found = result_file.read(file) if file.is_file() else []
     return {each.plugin for each in found if each.group.startswith(about)}
 
 

@@ -10,8 +10,8 @@ import pytest
 from bench.engine import checkout, contest, runner, store
 from bench.engine.contest import Problem, Results
 from bench.engine.overlay import requirements
-from bench.engine.record import Measurement
 from bench.hardware import machine
+from bench.record.measurement import Measurement
 from bench.tests.test_judge import case, claim
 from bench.verdict.claims import Claim
 from bench.verdict.history import bisection

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from bench import cli
+from bench.commands import status
 from bench.gate import calibration, plants, turns
 from bench.gate.allowance import settings
 from bench.gate.calibration import Plan
@@ -236,7 +237,7 @@ def test_what_was_cut_off_goes_on(
 ) -> None:
     command = ["calibrate", "--machine", "cpu", "--json", "--out", str(tmp_path), "--budget"]
     for _ in range(7):
-        assert cli.main([*command, "1000"]) == cli.INTERRUPTED
+        assert cli.main([*command, "1000"]) == status.INTERRUPTED
     assert instant == [number for i in range(0, 21, 3) for number in range(i, i + 4)]
     assert not list(tmp_path.glob("*/gate.*"))
     capsys.readouterr()
@@ -253,7 +254,7 @@ def test_a_run_without_a_trial_says_so_and_replaces_nothing(
     instant: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["calibrate", "--machine", "cpu", "--out", str(tmp_path), "--budget"]
-    assert cli.main([*command, "1000"]) == cli.INTERRUPTED
+    assert cli.main([*command, "1000"]) == status.INTERRUPTED
     assert cli.main([*command, "1e-9"]) == 0
     assert "no trial yet" in capsys.readouterr().out
     assert not list(tmp_path.glob("*/gate.*"))

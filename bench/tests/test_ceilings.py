@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench import ceilings as seen_by_asv
-from bench.engine import ceilings, record, runner, store
+from bench.engine import ceilings, runner, store
 from bench.hardware.roofline import COPIES, OPERANDS, Calibration
 from bench.lab.workers import OutOfTime
+from bench.record import results_folder
 
 FOUND = Calibration(
     copies={moved: [3e9, 1e9, 2e9] for moved in COPIES["cpu"]},
@@ -23,8 +24,8 @@ def test_every_sample_is_stored_and_read_apart_from_the_figures_of_plugins(tmp_p
     assert not ceilings.are_kept("cpu", place)
     ceilings.keep("cpu", FOUND, place)
     assert ceilings.are_kept("cpu", place)
-    assert record.read_all(tmp_path) == []
-    read = record.read_all(tmp_path, aside=True)
+    assert results_folder.read_all(tmp_path) == []
+    read = results_folder.read_all(tmp_path, aside=True)
     copies = {one.sizes: one for one in read if one.metric == "copy_bandwidth"}
     assert {ceilings.moved(sizes) for sizes in copies} == set(COPIES["cpu"])
     assert copies["64MiB"].samples == (3e9, 1e9, 2e9)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from bench import cli
 from bench.cli import main
-from bench.engine import record
+from bench.commands import figures
 from bench.engine.contest import Outcome
 from bench.hardware import nvml
 from bench.hardware.roofline import Calibration
+from bench.record import results_folder
 from bench.verdict import claims
 from impl import registry
 
@@ -302,7 +302,7 @@ def test_interrupted_run_keeps_what_it_has_and_exits_130(
     status, out, _ = run(capsys, *words)
     assert status == 130
     assert json.loads(out)["measured"] == 1
-    (kept,) = record.read_all(tmp_path, aside=True)[:1]
+    (kept,) = results_folder.read_all(tmp_path, aside=True)[:1]
     assert kept.samples == (1.0,)
 
 
@@ -353,7 +353,7 @@ def test_missing_figures_are_told_once_a_reason_and_wrong_ones_first() -> None:
 
     busy = [outcome("a", reason=f"busy: {n} samples", metric="time", again=True) for n in (3, 40)]
     wrong = outcome("b", outcome="wrong", reason="forward: output 0")
-    rows = cli._by_reason([outcome("b"), outcome("a"), *busy, wrong])
+    rows = figures.by_reason([outcome("b"), outcome("a"), *busy, wrong])
     assert [row["reason"] for row in rows] == [
         "forward: output 0",
         "needs a GPU",

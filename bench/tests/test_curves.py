@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench.engine import store
-from bench.engine.record import CorruptResults
 from bench.lab import tryout
 from bench.lab.training import Run
+from bench.record.results_folder import CorruptResults
 from bench.verdict import curves
 from suites import tasks
 

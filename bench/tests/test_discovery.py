@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import record, suite
+from bench.engine import suite
 from bench.engine.metrics import KERNEL
+from bench.record import benchmark_name
 
 BENCH = Path(__file__).parents[1]
 SEEN_BY_ASV = {"kernels.py", "tasks.py", "static.py", "ceilings.py"}
@@ -45,7 +46,7 @@ def test_every_op_has_a_class_with_every_metric(monkeypatch: pytest.MonkeyPatch)
     classes = _classes()
     for name in ("smoke", "core"):
         for contest in suite.load(name).contests:
-            held = classes[record.class_name(name, contest.op)]
+            held = classes[benchmark_name.class_name(name, contest.op)]
             assert held.params == (contest.everyone, contest.all_sizes, contest.dtypes)
             assert {f"track_{metric}" for metric in KERNEL} <= set(vars(held))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.tests import test_page
 from bench.tests.test_page_in_browser import CHROMIUM, PHONE, served, walked
 from bench.verdict import head_to_head

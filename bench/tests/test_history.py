@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.engine.metrics import METRICS
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.history import changes, points, segments
 from bench.verdict.history.changes import Change
 

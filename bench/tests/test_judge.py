@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.engine.metrics import METRICS
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.claims import Case, Claim
-from bench.verdict.judge import Judgement, State, Verdict, judge, judge_all, weigh
+from bench.verdict.judging.judge import judge, judge_all
+from bench.verdict.judging.judgement import Judgement, State, Verdict
+from bench.verdict.judging.weighing import weigh
 
 NOISE = (0.99, 1.0, 1.01, 0.995, 1.005, 1.0, 0.99, 1.01, 1.0, 1.0)
 

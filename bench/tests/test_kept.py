@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import record, runner, suite
+from bench.engine import runner, suite
 from bench.lab import kept, training, tryout, workers
 from bench.lab.kept import Kept
 from bench.lab.training import Job, Run
+from bench.record import results_folder
 from suites.tasks import find
 
 TASK = find("mqar-T32")
@@ -67,11 +68,11 @@ def test_a_run_of_a_suite_trains_its_tasks_and_goes_on(tmp_path: Path) -> None:
 
     first = runner.run_suite("tiny", out=tmp_path, say=interrupt)
     assert (first.measured, first.left, first.interrupted) == (0, (TASK.name,), True)
-    assert record.read_all(tmp_path) == []
+    assert results_folder.read_all(tmp_path) == []
     second = runner.run_suite("tiny", out=tmp_path, say=lambda _, mixer, __: told.append(mixer))
     assert (second.measured, second.left) == (1, ())
     assert sorted(told) == sorted(MIXERS)
-    found = [one for one in record.read_all(tmp_path) if one.metric == "accuracy"]
+    found = [one for one in results_folder.read_all(tmp_path) if one.metric == "accuracy"]
     assert {one.plugin for one in found} == MIXERS
     assert len({one.group for one in found}) == 1
     third = runner.run_suite("tiny", out=tmp_path)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.engine.metrics import METRICS
 from bench.engine.noise import paired_ratio
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict import leaderboards
 
 OLD, NEW = ("1" * 40, "2026-01-01"), ("2" * 40, "2026-01-02")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asv import util
 
-from bench.engine.record import CorruptResults
+from bench.record.results_folder import CorruptResults
 from bench.verdict import page
 from bench.verdict.shown import machines
 

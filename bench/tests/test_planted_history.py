@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.engine import record
 from bench.engine.metrics import Way
+from bench.record import results_folder
+from bench.record.measurement import Measurement
 from bench.tests.planted import COMMITS, Repository
 from bench.verdict import claims
 from bench.verdict.history import changes, turns
@@ -40,13 +41,13 @@ def measured(repository: Repository) -> Repository:
 
 
 @pytest.fixture(scope="module")
-def known(measured: Repository) -> list[record.Measurement]:
-    return record.read_all(measured.folder / "results")
+def known(measured: Repository) -> list[Measurement]:
+    return results_folder.read_all(measured.folder / "results")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_history_names_the_commit_of_a_fault_and_of_its_undoing(
-    measured: Repository, known: list[record.Measurement], fault: str
+    measured: Repository, known: list[Measurement], fault: str
 ) -> None:
     plugin, metric = FAULTS[fault]
     told = [
@@ -61,7 +62,7 @@ def test_the_history_names_the_commit_of_a_fault_and_of_its_undoing(
 
 
 def test_of_what_repeats_the_history_blames_no_other_commit(
-    measured: Repository, known: list[record.Measurement]
+    measured: Repository, known: list[Measurement]
 ) -> None:
     told = [one for one in changes.changes(known) if one.worse and not clocked(one)]
     assert {one.commit for one in told} == {
@@ -70,7 +71,7 @@ def test_of_what_repeats_the_history_blames_no_other_commit(
 
 
 def test_no_loss_of_time_is_larger_than_the_one_that_was_planted(
-    measured: Repository, known: list[record.Measurement]
+    measured: Repository, known: list[Measurement]
 ) -> None:
     told = [one for one in changes.changes(known) if one.worse and clocked(one)]
     assert max(told, key=larger).commit == measured.first("slow")
@@ -85,7 +86,7 @@ def clocked(one: changes.Change) -> bool:
 
 
 def test_tokens_a_second_that_fall_are_worse_and_that_rise_are_not(
-    measured: Repository, known: list[record.Measurement]
+    measured: Repository, known: list[Measurement]
 ) -> None:
     rates = [one for one in changes.changes(known) if one.series.metric == "tokens_per_s"]
     told = {one.commit: (one.size < 1, one.worse) for one in rates}
@@ -94,7 +95,7 @@ def test_tokens_a_second_that_fall_are_worse_and_that_rise_are_not(
 
 
 def test_the_verdict_turns_at_every_fault_and_back(
-    measured: Repository, known: list[record.Measurement]
+    measured: Repository, known: list[Measurement]
 ) -> None:
     (file,) = (measured.folder / "suites" / "claims").glob("*/*.toml")
     case = claims.load(file)

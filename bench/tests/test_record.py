@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.engine import record
-from bench.engine.record import CorruptResults, DoubtfulResults
+from bench.record import results_folder
+from bench.record.measurement import Measurement
+from bench.record.results_folder import CorruptResults, DoubtfulResults
 from bench.tests.test_page import MINIATURE
 
 NAME = "13814785-overlay-py3.11.json"
@@ -27,10 +28,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "results" / "miniature-cpu"
 
 
-def read(folder: Path, **more: Any) -> tuple[list[record.Measurement], list[str]]:
+def read(folder: Path, **more: Any) -> tuple[list[Measurement], list[str]]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = record.read_all(folder.parent, **more)
+        found = results_folder.read_all(folder.parent, **more)
     assert all(issubclass(each.category, CorruptResults) for each in told)
     return found, [str(each.message) for each in told]
 
@@ -115,7 +116,7 @@ def test_figures_that_are_in_two_files_count_once(folder: Path) -> None:
     assert f"{copy.name}: not used, its figures are those of {NAME}" in line
 
 
-def history(known: list[record.Measurement]) -> dict[str, int]:
+def history(known: list[Measurement]) -> dict[str, int]:
     """The commits of the miniature, a day apart, as its repository has them."""
     commits = sorted({(one.committed, one.commit) for one in known})
     return {commit: 1767225600000 + 86400000 * day for day, (_, commit) in enumerate(commits)}
@@ -173,7 +174,7 @@ def test_a_broken_line_beside_the_figures_is_named_and_the_rest_counts(folder: P
     file = folder / f"{COMMIT}-overlay-py3.11.curves.jsonl"
     file.write_text('{"seed": 0}\n{"seed": \n[1]\n{"seed": 1}\n')
     with pytest.warns(CorruptResults, match=r"a line not read, line 2: .* and 1 more") as told:
-        found = list(record.beside(folder.parent, "curves"))
+        found = list(results_folder.beside(folder.parent, "curves"))
     assert found == [("miniature-cpu", COMMIT, {"seed": 0}), ("miniature-cpu", COMMIT, {"seed": 1})]
     assert len(told) == 1
 
@@ -184,10 +185,10 @@ def test_lines_beside_no_figures_of_ours_are_not_used(folder: Path, ending: str)
         old.unlink()
     (folder / f"notes.{ending}.jsonl").write_text('{"seed": 0}\n')
     with pytest.warns(DoubtfulResults, match="want the name <commit>-<environment>"):
-        assert list(record.beside(folder.parent, ending)) == []
+        assert list(results_folder.beside(folder.parent, ending)) == []
     (folder / f"notes.{ending}.jsonl").rename(folder / f"ffffffff-env.{ending}.jsonl")
     with pytest.warns(DoubtfulResults, match="commit ffffffff is not in this history"):
-        assert list(record.beside(folder.parent, ending, {"a" * 40: 0})) == []
+        assert list(results_folder.beside(folder.parent, ending, {"a" * 40: 0})) == []
 
 
 def test_another_budget_of_a_task_is_another_question(folder: Path) -> None:

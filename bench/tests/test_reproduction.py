@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import checkout, record, runner, store, suite
+from bench.engine import checkout, runner, store, suite
 from bench.lab import kept, reproduction, tryout
 from bench.lab.reproduction import needed, reproduce
+from bench.record import results_folder
 from bench.verdict.claims import Case, Claim
 from suites.tasks import find
 
@@ -100,13 +101,13 @@ def test_a_second_proposal_joins_the_group_of_the_first(
 ) -> None:
     for each in ("mixers.cosformer", "mixers.ssd"):
         runner.run_suite("tiny", case=case(claim(each)), out=tmp_path)
-    found = [one for one in record.read_all(tmp_path) if one.metric == "accuracy"]
+    found = [one for one in results_folder.read_all(tmp_path) if one.metric == "accuracy"]
     assert {one.plugin for one in found} == {"mixers.cosformer", "mixers.ssd", *CONTROLS}
     assert len({one.group for one in found}) == 1
 
 
 def mixers(folder: Path) -> set[str]:
-    return {one.plugin for one in record.read_all(folder) if one.metric == "accuracy"}
+    return {one.plugin for one in results_folder.read_all(folder) if one.metric == "accuracy"}
 
 
 def test_a_proposal_without_a_stored_run_is_refused(tmp_path: Path) -> None:

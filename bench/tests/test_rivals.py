@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import contest, figures, isolation, record, rivals, runner, store, suite
+from bench.engine import contest, figures, isolation, rivals, runner, store, suite
+from bench.record import measurement, results_folder
 
 SIZES = "B1-T16-H1-K4-V4"
 PLUGIN, RIVAL = "attention.linear", "attention.flash2"
@@ -27,7 +28,7 @@ def held() -> suite.Contest:
         modelled_sizes=(),
         dtypes=("float32",),
         baseline=PLUGIN,
-        rivals=rivals.of((PLUGIN,), [record.dims(SIZES)]),
+        rivals=rivals.of((PLUGIN,), [measurement.dims(SIZES)]),
     )
 
 
@@ -48,7 +49,7 @@ def test_a_rival_is_timed_in_the_same_rounds_and_read_apart(
         (RIVAL, "rival_time"),
     }
     store.Place(tmp_path).add("smoke", held(), problem(), results)
-    own, asides = (record.read_all(tmp_path, aside=aside) for aside in (False, True))
+    own, asides = (results_folder.read_all(tmp_path, aside=aside) for aside in (False, True))
     assert {one.plugin for one in own} == {PLUGIN}
     (mine,) = [one for one in own if one.metric == "time"]
     (theirs,) = asides

@@ -7,8 +7,8 @@ import pytest
 
 from bench.engine import ceilings as calibrations
 from bench.engine.metrics import METRICS
-from bench.engine.record import Measurement
 from bench.hardware.roofline import COPIES
+from bench.record.measurement import Measurement
 from bench.verdict import rooflines
 
 OLD, NEW = ("1" * 40, "2026-01-01"), ("2" * 40, "2026-01-02")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import contest, overlay, record, runner, store, suite
+from bench.engine import contest, overlay, runner, store, suite
 from bench.engine.metrics import KERNEL
 from bench.hardware import machine
+from bench.record import results_folder, tidy_table
 
 ONE, OTHER = "B1-T8-D2", "B2-T16-D4"
 
@@ -48,7 +49,7 @@ def problem_at(held: suite.Contest, sizes: str) -> contest.Problem:
 def test_what_is_written_is_read(tmp_path: Path, held: suite.Contest) -> None:
     place = store.Place(tmp_path)
     place.add("smoke", held, problem_at(held, ONE), results(10.0, 20.0))
-    found = {(m.plugin, m.metric): m for m in record.read_all(tmp_path)}
+    found = {(m.plugin, m.metric): m for m in results_folder.read_all(tmp_path)}
     fast, slow = found["scans.prefix_scan", "time"], found["scans.sequential", "time"]
     assert fast.samples == tuple(10.0 + i for i in range(9))
     assert (fast.value, fast.low, fast.high) == (14.0, 10.0, 18.0)
@@ -65,7 +66,9 @@ def test_figures_of_other_sizes_stay_and_are_another_group(
     late.began = early.began + 1
     place.add("smoke", held, problem_at(held, ONE), early)
     place.add("smoke", held, problem_at(held, OTHER), late)
-    found = {(m.plugin, m.sizes): m for m in record.read_all(tmp_path) if m.metric == "time"}
+    found = {
+        (m.plugin, m.sizes): m for m in results_folder.read_all(tmp_path) if m.metric == "time"
+    }
     assert found["scans.prefix_scan", ONE].value == 14.0
     assert found["scans.prefix_scan", OTHER].value == 34.0
     assert found["scans.prefix_scan", ONE].group != found["scans.prefix_scan", OTHER].group
@@ -102,11 +105,11 @@ def test_a_broken_file_is_named_skipped_and_kept(tmp_path: Path, held: suite.Con
     file = place.file("cpu")
     whole = file.read_text()
     file.write_text(whole[: len(whole) // 2])
-    with pytest.warns(record.CorruptResults, match=file.name):
-        assert record.read_all(tmp_path) == []
-    with pytest.warns(record.CorruptResults, match="kept as"):
+    with pytest.warns(results_folder.CorruptResults, match=file.name):
+        assert results_folder.read_all(tmp_path) == []
+    with pytest.warns(results_folder.CorruptResults, match="kept as"):
         place.add("smoke", held, problem, results(10.0, 20.0))
-    assert record.read_all(tmp_path)
+    assert results_folder.read_all(tmp_path)
     assert file.with_suffix(".json.broken").read_text() == whole[: len(whole) // 2]
 
 
@@ -114,8 +117,8 @@ def test_a_broken_file_is_named_skipped_and_kept(tmp_path: Path, held: suite.Con
 def test_no_content_of_a_file_stops_the_reader(tmp_path: Path, text: str) -> None:
     (tmp_path / "box").mkdir()
     (tmp_path / "box" / "0123abcd-env.json").write_text(text)
-    with pytest.warns(record.CorruptResults, match="0123abcd-env"):
-        assert record.read_all(tmp_path) == []
+    with pytest.warns(results_folder.CorruptResults, match="0123abcd-env"):
+        assert results_folder.read_all(tmp_path) == []
 
 
 def test_asv_reads_what_is_written(tmp_path: Path, held: suite.Contest) -> None:
@@ -134,14 +137,14 @@ def test_asv_reads_what_is_written(tmp_path: Path, held: suite.Contest) -> None:
 
 def test_the_table_has_a_row_a_measurement(tmp_path: Path, held: suite.Contest) -> None:
     store.Place(tmp_path).add("smoke", held, problem_at(held, ONE), results(10.0, 20.0))
-    found = record.read_all(tmp_path)
-    table = record.frame(found)
+    found = results_folder.read_all(tmp_path)
+    table = tidy_table.frame(found)
     assert len(table) == len(found) == 4
     assert set(table["metric"]) <= set(KERNEL)
-    record.export(found, tmp_path / "all.parquet")
-    record.export(found, tmp_path / "all.csv")
+    tidy_table.export(found, tmp_path / "all.parquet")
+    tidy_table.export(found, tmp_path / "all.csv")
     with pytest.raises(ValueError, match=r"all\.xlsx"):
-        record.export(found, tmp_path / "all.xlsx")
+        tidy_table.export(found, tmp_path / "all.xlsx")
 
 
 def test_a_writer_that_has_imported_torch_stores_the_same_stack() -> None:

@@ -4,20 +4,21 @@ import tomllib
 
 import pytest
 
-from bench.engine import record, runner, suite
+from bench.engine import runner, suite
 from bench.engine.checkout import TREE
+from bench.record import measurement
 
 GROWING = ("lengths", "long")
 
 
 def lengths(contest: suite.Contest) -> list[int]:
-    return [record.dims(sizes)["T"] for sizes in contest.sizes]
+    return [measurement.dims(sizes)["T"] for sizes in contest.sizes]
 
 
 @pytest.mark.parametrize("name", GROWING)
 def test_only_the_length_grows(name: str) -> None:
     for contest in suite.load(name).contests:
-        others = {tuple((record.dims(sizes) | {"T": 0}).items()) for sizes in contest.sizes}
+        others = {tuple((measurement.dims(sizes) | {"T": 0}).items()) for sizes in contest.sizes}
         assert len(others) == 1, contest.op
         assert lengths(contest) == sorted(set(lengths(contest)))
         assert len(lengths(contest)) >= 3

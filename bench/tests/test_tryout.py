@@ -164,11 +164,7 @@ def test_a_mixer_without_a_rate_is_not_run_and_says_how_to_find_one(
 def test_some_mixers_are_given_more_seeds(
     trained: Callable[[Train], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = {
-        "mixers": list(HELD.mixers),
-        "seeds": 2,
-        "more": {"seeds": 3, "mixers": HELD.mixers[:1]},
-    }
+    table = {"mixers": list(HELD.mixers), "seeds": 2, "more": {HELD.mixers[0]: 3}}
     some = suite.Suite(name="some", contests=(), tasks={TASK.name: table})
     monkeypatch.setattr(suite, "load", lambda _: some)
     (held,) = tryout.tryouts("some")
@@ -181,9 +177,9 @@ def test_some_mixers_are_given_more_seeds(
 @pytest.mark.parametrize(
     ("more", "wish"),
     [
-        ({"seeds": 3}, "want mixers and seeds"),
-        ({"seeds": 2, "mixers": []}, "want more than 2"),
-        ({"seeds": 3, "mixers": ["mixers.ssd"]}, "mixers.ssd, want some of its mixers"),
+        ({HELD.mixers[0]: "many"}, "'many', want more than 2"),
+        ({HELD.mixers[0]: 2}, "want more than 2"),
+        ({"mixers.ssd": 3}, "mixers.ssd, want some of its mixers"),
     ],
 )
 def test_more_seeds_that_are_none_are_refused(

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
-from bench.engine.record import Measurement
+from bench.record.measurement import Measurement
 from bench.tests.test_judge import case, claim, measured, pair
-from bench.verdict import judge
 from bench.verdict.claims import Case
 from bench.verdict.history.turns import Turn, turns
-from bench.verdict.judge import Verdict
+from bench.verdict.judging import judge
+from bench.verdict.judging.judgement import Verdict
 
 
 def day(number: int) -> dict[str, str]:

@@ -23,7 +23,7 @@ from typing import Any
 from suites import catalogue
 
 from ..engine import metrics
-from ..engine.record import dims
+from ..record.measurement import dims
 
 ROOT = Path(catalogue.__file__).parents[2]
 FOLDER = ROOT / "suites" / "claims"

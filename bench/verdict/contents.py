@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import metrics, suite
-from ..engine.record import History, Measurement
-from . import current, curves, head_to_head, judge, leaderboards, rooflines
+from ..record.measurement import History, Measurement
+from . import current, curves, head_to_head, leaderboards, rooflines
 from .history import changes, points
+from .judging import judge
+from .judging.judgement import Judgement
 from .shown import histories, machines, plugins, proposals, sides
 
 Row = dict[str, Any]
@@ -21,7 +23,7 @@ Row = dict[str, Any]
 def contents(
     results: Path,
     known: Sequence[Measurement],
-    judged: Mapping[str, judge.Judgement],
+    judged: Mapping[str, Judgement],
     *,
     aside: Sequence[Measurement] = (),
     history: History | None = None,

@@ -6,16 +6,20 @@ from pathlib import Path
 from impl import registry
 from suites import catalogue
 
-from ..engine import record, store, suite
+from ..engine import store, suite
 from ..lab import tryout
-from . import claims, judge, missing
+from ..record import results_folder
+from ..record.measurement import History, Measurement
+from . import claims, missing
 from .history import turns
 from .history.ancestry import ancestry
+from .judging import judge
+from .judging.judgement import Judgement
 
 
 def measurements(
-    results: Path | None = None, history: record.History | None = None, *, aside: bool = False
-) -> list[record.Measurement]:
+    results: Path | None = None, history: History | None = None, *, aside: bool = False
+) -> list[Measurement]:
     """Everything below ``results``, in the order of ``history`` where that is given.
 
     By default all that is stored, figures of uncommitted code included, in the order of this
@@ -24,18 +28,18 @@ def measurements(
     """
     here = registry.index()
     if results:
-        return record.read_all(results, history, here, aside=aside)
+        return results_folder.read_all(results, history, here, aside=aside)
     history = ancestry(store.TREE)
     return [
         one
         for folder in store.folders()
-        for one in record.read_all(folder, history, here, aside=aside)
+        for one in results_folder.read_all(folder, history, here, aside=aside)
     ]
 
 
 def judgements(
-    results: Path | None = None, *, known: list[record.Measurement] | None = None
-) -> dict[str, judge.Judgement]:
+    results: Path | None = None, *, known: list[Measurement] | None = None
+) -> dict[str, Judgement]:
     """The judgement on every proposal, with the suite that would settle each open claim.
 
     ``known`` is what ``measurements`` has read, where that is at hand.
@@ -57,13 +61,13 @@ def judgements(
     }
 
 
-def turned(known: list[record.Measurement]) -> dict[str, list[turns.Turn]]:
+def turned(known: list[Measurement]) -> dict[str, list[turns.Turn]]:
     """The turns of the verdict on every proposal with claims."""
     cases = claims.load_all(plugins=registry.index())
     return turns.turns(cases, known, controls=controls)
 
 
-def controls(known: list[record.Measurement]) -> dict[str, dict[str, str]]:
+def controls(known: list[Measurement]) -> dict[str, dict[str, str]]:
     """Task to control to ``ok``, or what it did wrong on some machine."""
     found: dict[str, dict[str, str]] = {}
     for machine in sorted({one.machine for one in known}):
@@ -76,7 +80,7 @@ def controls(known: list[record.Measurement]) -> dict[str, dict[str, str]]:
 
 
 def _settled_by(
-    case: claims.Case, judgement: judge.Judgement, suites: list[suite.Suite]
+    case: claims.Case, judgement: Judgement, suites: list[suite.Suite]
 ) -> list[dict[str, object]]:
     by_id = {claim.id: claim for claim in case.claims}
     found = []

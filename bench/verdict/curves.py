@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.metrics import METRICS
-from ..engine.record import CorruptResults, History, beside
 from ..engine.ruler import from_tree
-from .shown.paths import finite
+from ..record.json_value import finite
+from ..record.measurement import History
+from ..record.results_folder import CorruptResults, beside
 
 Row = dict[str, Any]
 NAMES = ("mixer", "seed", "rate", "tokens", "outcome")

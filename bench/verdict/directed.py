@@ -16,7 +16,8 @@ from asv import util
 from asv.graph import Graph
 from asv.plugins.regressions import Regressions
 
-from ..engine import record
+from ..record import benchmark_name
+from ..record.measurement import Measurement
 from . import current, vetted
 from .history import changes, points
 from .history.ancestry import ancestry
@@ -51,7 +52,7 @@ class Published:
 
     def __init__(
         self,
-        known: Sequence[record.Measurement],
+        known: Sequence[Measurement],
         benchmarks: Mapping[str, Mapping[str, Any]],
         revisions: Mapping[str, int],
     ) -> None:
@@ -121,7 +122,7 @@ class Published:
         at = (plugin, track.removeprefix("track_"), sizes, dtype)
         stack = {name: params.get(name) for name in self._stack if params.get(name)}
         software = ", ".join(f"{name} {version}" for name, version in stack.items())
-        at += (params["machine"], kind, record.suite_of(subject), software)
+        at += (params["machine"], kind, benchmark_name.suite_of(subject), software)
         return self._changes.get(at, [])
 
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from suites import catalogue
 
 from ..engine.noise import median
-from ..engine.record import Measurement
 from ..engine.ruler import from_tree
 from ..lab.seeds import bootstrap_median
 from ..lab.training import FAILED, SOLVED
+from ..record.measurement import Measurement
 from .claims import axes_of
 from .shown.paths import base
 

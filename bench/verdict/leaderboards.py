@@ -17,9 +17,9 @@ from typing import Any
 
 from ..engine import rivals, store, suite
 from ..engine.noise import CONFIDENCE, Interval, median, median_interval, paired_ratio
-from ..engine.record import Measurement, dims
+from ..record.json_value import finite
+from ..record.measurement import Measurement, dims
 from . import rooflines
-from .shown.paths import finite
 
 Row = dict[str, Any]
 Figures = Mapping[str, Measurement]
@@ -34,7 +34,7 @@ UNTIMED = ("", "time", "rival_time")
 def leaderboards(measurements: Iterable[Measurement], reasons: Iterable[Row]) -> list[Row]:
     """One board an op or layer, machine, sizes and dtype, at its newest commit.
 
-    ``measurements`` are both those of ``record.read_all()`` and those of ``aside=True``;
+    ``measurements`` are both those of ``results_folder.read_all()`` and those of ``aside=True``;
     ``reasons`` are those of ``shown.sides.reasons``, which say why a contestant is absent.
     """
     known, told = list(measurements), list(reasons)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from ..engine import clock, runner, suite
 from ..engine.metrics import METRICS, Way
-from ..engine.record import dims
+from ..record.measurement import dims
 from .claims import Claim
 
 

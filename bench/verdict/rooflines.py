@@ -22,10 +22,12 @@ from typing import Any
 
 from ..engine import ceilings as calibrations
 from ..engine.metrics import CEILINGS, RIVALS
-from ..engine.record import Measurement, subject_of
 from ..hardware import roofline
 from ..hardware.roofline import Ceilings
-from .shown.paths import base, finite
+from ..record.benchmark_name import subject_of
+from ..record.json_value import finite
+from ..record.measurement import Measurement
+from .shown.paths import base
 
 Row = dict[str, Any]
 Reached = Sequence[tuple[Measurement, Ceilings]]
@@ -39,7 +41,7 @@ def ceilings(measurements: Iterable[Measurement]) -> dict[str, list[Row]]:
     """Machine to its ceilings, newest first: commit, committed, origin, bytes_per_s, flops_per_s.
 
     ``copies`` has the bandwidth by the bytes moved. ``measurements`` are those of
-    ``record.read_all(aside=True)``, others are passed over.
+    ``results_folder.read_all(aside=True)``, others are passed over.
     """
     found: dict[str, list[Row]] = {}
     for machine, held in reached(measurements).items():
@@ -60,7 +62,7 @@ def ceilings(measurements: Iterable[Measurement]) -> dict[str, list[Row]]:
 def rooflines(measurements: Iterable[Measurement]) -> dict[str, list[Row]]:
     """Machine to its kernels, each at the newest commit at which it was timed and traced.
 
-    ``measurements`` are both those of ``record.read_all()`` and those of ``aside=True``.
+    ``measurements`` are both those of ``results_folder.read_all()`` and those of ``aside=True``.
     """
     known = list(measurements)
     limits = reached(known)

@@ -2,7 +2,7 @@
 
 Named in ``asv.conf.json``. asv 0.6.6 ends with a traceback at a file of some contents, says four times
 what it makes of others, and publishes a copied or future-dated one as it stands. With this it meets
-only what ``record.used`` lets pass, and every other file is named in one line.
+only what ``results_folder.used`` lets pass, and every other file is named in one line.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from asv.machine import Machine
 
 from impl import registry
 
-from ..engine import record
+from ..record import result_file, results_folder
 
 Found = tuple[str, str, str]
 """Folder, name and machine of a file of results, as asv goes through them."""
@@ -30,7 +30,7 @@ _told: set[str] = set()
 def told_once() -> Iterator[None]:
     """Say in one of asv's lines, once, each file that is not used."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", record.CorruptResults)
+        warnings.simplefilter("always", results_folder.CorruptResults)
         yield
     for line in (str(each.message) for each in caught):
         if line not in _told:
@@ -42,7 +42,7 @@ def told_once() -> Iterator[None]:
 def unused(folder: Path) -> frozenset[Path]:
     """Files below ``folder`` that do not count, as it was when it was first asked about."""
     with told_once():
-        counted = {file for file, _ in record.used(folder, plugins=registry.index())}
+        counted = {file for file, _ in results_folder.used(folder, plugins=registry.index())}
     return frozenset({*folder.glob("*/*.json")} - counted)
 
 
@@ -62,7 +62,7 @@ def _machines(every: Callable[[str], Iterator[str]]) -> Callable[[str], Iterator
         for path in every(folder):
             try:
                 util.load_json(path, Machine.api_version)["machine"]
-            except (util.UserError, *record.BROKEN) as error:
+            except (util.UserError, *result_file.BROKEN) as error:
                 log.warning(f"{path}: not read, {type(error).__name__}: {error}")
             else:
                 yield path

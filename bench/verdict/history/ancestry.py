@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from ...engine.record import History
+from ...record.measurement import History
 
 
 def ancestry(repository: Path) -> History | None:

@@ -17,10 +17,12 @@ from ...engine.checkout import Commit
 from ...engine.contest import Outcome, Problem
 from ...engine.isolation import hold_apart
 from ...engine.metrics import METRICS, Way
-from ...engine.record import Measurement
 from ...hardware import machine
-from .. import judge, missing
+from ...record.measurement import Measurement
+from .. import missing
 from ..claims import Case, Claim
+from ..judging import weighing
+from ..judging.judgement import Judged, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,19 +159,19 @@ class Prober:
 
     def __call__(self, commit: str) -> Step:
         """What can be said of the claim at a commit."""
-        stored = judge.weigh(self._claim, [one for one in self._stored if one.commit == commit])
+        stored = weighing.weigh(self._claim, [one for one in self._stored if one.commit == commit])
         if (holds := _holds(stored)) is not None:
             return Step(commit=commit, holds=holds, said=_said(stored, []), measured=False)
         at = checkout.find(commit)
         judged, reasons = self._measured(at, runner.ROUNDS)
         noisy = METRICS[self._claim.metric].way is Way.CLOCK
-        unclear = judged.state is judge.State.INCONCLUSIVE or any(each.again for each in reasons)
+        unclear = judged.state is State.INCONCLUSIVE or any(each.again for each in reasons)
         if noisy and unclear:
             judged, reasons = self._measured(at, AGAIN * runner.ROUNDS)
         said = _said(judged, reasons)
         return Step(commit=commit, holds=_holds(judged), said=said, measured=True)
 
-    def _measured(self, at: Commit, rounds: int) -> tuple[judge.Judged, list[Outcome]]:
+    def _measured(self, at: Commit, rounds: int) -> tuple[Judged, list[Outcome]]:
         found: list[Measurement] = []
         reasons: list[Outcome] = []
         for contest, problem in self._problems:
@@ -186,7 +188,7 @@ class Prober:
             trained, why = self._trained(held, at)
             found += trained
             reasons += why
-        return judge.weigh(self._claim, found), reasons
+        return weighing.weigh(self._claim, found), reasons
 
     def _trained(self, held: "Tryout", at: Commit) -> tuple[list[Measurement], list[Outcome]]:
         from ...lab import tryout
@@ -241,13 +243,13 @@ def _software(stack: "Mapping[str, str]") -> dict[str, str]:
     return {name: version for name, version in stack.items() if name not in ("python", "threads")}
 
 
-def _holds(judged: judge.Judged) -> bool | None:
-    if judged.state is judge.State.CONFIRMED:
+def _holds(judged: Judged) -> bool | None:
+    if judged.state is State.CONFIRMED:
         return True
-    return False if judged.state in (judge.State.REFUTED, judge.State.BROKEN) else None
+    return False if judged.state in (State.REFUTED, State.BROKEN) else None
 
 
-def _said(judged: judge.Judged, reasons: Sequence[Outcome]) -> str:
+def _said(judged: Judged, reasons: Sequence[Outcome]) -> str:
     if judged.broken:
         wrong = (f"{each.plugin}: {each.reason}" for each in reasons if each.outcome == "wrong")
         what = "; ".join(dict.fromkeys(wrong)) or judged.broken.partition(" on ")[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...engine.metrics import Way
 from ...engine.noise import median
-from ...engine.record import Measurement
+from ...record.measurement import Measurement
 from . import segments
 from .points import Series, series
 from .segments import Step

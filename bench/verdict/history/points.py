@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.metrics import METRICS, Metric, Way
-from ...engine.record import Measurement
+from ...record.measurement import Measurement
 
 TWINS = {"tokens_per_s": "us_per_token"}
 """A figure that only shows, to the one it is derived from, which gates: a loss in both or neither."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.metrics import METRICS, Way
-from ...engine.record import Measurement
-from .. import judge
+from ...record.measurement import Measurement
 from ..claims import Case
+from ..judging import judge
+from ..judging.judgement import Judgement, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,9 @@ class Turn:
     proposal: str
     commit: str
     committed: str
-    verdict: judge.Verdict
+    verdict: Verdict
     rule: str
-    judgement: judge.Judgement
+    judgement: Judgement
     """The verdict with its claims and their evidence as it stood then."""
 
     def facts(self) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _of(
     return found
 
 
-def _turn(judgement: judge.Judgement, moment: tuple[int, str, str]) -> Turn:
+def _turn(judgement: Judgement, moment: tuple[int, str, str]) -> Turn:
     _, committed, commit = moment
     return Turn(
         proposal=judgement.proposal,

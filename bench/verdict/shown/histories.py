@@ -7,10 +7,10 @@ series of one point is no history and is left out; the tables have its figure.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...engine.record import Measurement
+from ...record.json_value import finite
+from ...record.measurement import Measurement
 from ..history.changes import Change
 from ..history.points import Series
-from .paths import finite
 
 Row = dict[str, Any]
 IDENTITY = (

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...engine.record import BROKEN, CorruptResults, Measurement, lines
-from .paths import finite
+from ...record.json_value import finite
+from ...record.measurement import Measurement
+from ...record.result_file import BROKEN
+from ...record.results_folder import CorruptResults, lines
 
 Row = dict[str, Any]
 CALIBRATION = "gate.calibration.jsonl"

@@ -1,6 +1,5 @@
 """How files, ids and numbers are written on the site, whichever machine publishes it."""
 
-import math
 from pathlib import Path
 
 from impl import registry
@@ -26,8 +25,3 @@ def file_of(plugin: registry.Plugin) -> str:
 def from_root(file: Path) -> str:
     """A path of this project, the same in every checkout."""
     return file.relative_to(claims.ROOT).as_posix()
-
-
-def finite(number: float) -> float | None:
-    """The number, or None for an end without bound: JSON has no infinity."""
-    return number if math.isfinite(number) else None

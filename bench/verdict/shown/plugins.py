@@ -6,7 +6,7 @@ from typing import Any
 
 from impl import registry
 
-from ...engine.record import Measurement
+from ...record.measurement import Measurement
 from .paths import base, file_of, ours
 
 Row = dict[str, Any]

@@ -7,18 +7,18 @@ from typing import Any
 from suites import catalogue
 
 from ...engine import metrics, runner, suite
-from .. import claims, judge, missing
+from ...record.json_value import finite
+from .. import claims, missing
 from ..history.turns import Turn
-from .paths import finite, from_root
+from ..judging.judgement import Evidence, Judged, Judgement, State
+from .paths import from_root
 
 Row = dict[str, Any]
 SAID = ("status", "priority", "hypothesis", "reported", "contradictions", "lessons", "notes")
 """What the catalogue says of a proposal and the site repeats."""
 
 
-def proposals(
-    judged: Mapping[str, judge.Judgement], turned: Mapping[str, Sequence[Turn]]
-) -> list[Row]:
+def proposals(judged: Mapping[str, Judgement], turned: Mapping[str, Sequence[Turn]]) -> list[Row]:
     """Every proposal of the catalogue, in order, with the turns of its verdict, oldest first."""
     cases = claims.load_all()
     suites = [suite.load(name) for name in suite.names()]
@@ -63,10 +63,10 @@ def _reproduced(rows: Iterable[Row], entry: Mapping[str, Any]) -> dict[str, int]
         for row in rows
         if any((one.get("entry"), one["value"]) not in statuses for one in row["reported"])
     ]
-    return {state: states.count(state) for state in judge.State if state in states} or None
+    return {state: states.count(state) for state in State if state in states} or None
 
 
-def _claim(judged: judge.Judged, suites: Iterable[suite.Suite]) -> Row:
+def _claim(judged: Judged, suites: Iterable[suite.Suite]) -> Row:
     claim, unit = judged.claim, metrics.METRICS[judged.claim.metric].unit
     return {
         **judged.facts(),
@@ -83,7 +83,7 @@ def _claim(judged: judge.Judged, suites: Iterable[suite.Suite]) -> Row:
     }
 
 
-def _case(one: judge.Evidence) -> Row:
+def _case(one: Evidence) -> Row:
     return {
         "machine": one.machine,
         "kind": one.kind,
@@ -109,7 +109,7 @@ def _rerun_all(case: claims.Case, suites: Sequence[suite.Suite]) -> Iterator[str
         yield f"madbench reproduce {case.proposal}"
 
 
-def _reruns(judged: judge.Judged, suites: Iterable[suite.Suite]) -> Iterator[str]:
+def _reruns(judged: Judged, suites: Iterable[suite.Suite]) -> Iterator[str]:
     """Commands that take the decisive figures again, or, where there are none, those that would."""
     claim, first = judged.claim, next(iter(judged.evidence), None)
     offers = missing.suites_for(claim, suites)

@@ -11,9 +11,12 @@ from typing import Any
 from impl import registry
 
 from ...engine import metrics
-from ...engine.record import History, Measurement, beside, subject_of
+from ...record.benchmark_name import subject_of
+from ...record.json_value import finite
+from ...record.measurement import History, Measurement
+from ...record.results_folder import beside
 from .. import claims
-from .paths import base, finite
+from .paths import base
 
 Row = dict[str, Any]
 NAMES = ("subject", "kind", "machine", "suite", "sizes", "dtype")

@@ -9,7 +9,7 @@ from typing import Any
 from impl import registry
 from suites import catalogue
 
-from .verdict import claims
+from ..verdict import claims
 
 Row = dict[str, Any]
 
