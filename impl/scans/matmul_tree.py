@@ -8,8 +8,8 @@ decays since the start of the tile,
     H <- H + c E[tile before]               down
 
 A level has ``radix`` times fewer steps than the one below: log T / log radix levels up and as many
-down, 2 radix / (1 - 1 / radix) operations an element where a loop does 2. It pays with the states of
-every level, written and read again, where `scans.matmul_scan` keeps one and walks.
+down, about 2 radix / (1 - 1 / radix) operations an element where a loop does 2. It pays with the
+states of every level, written and read again, where `scans.matmul_scan` keeps one and walks.
 """
 
 import torch
