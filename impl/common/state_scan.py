@@ -1,7 +1,7 @@
 # pyright: basic, reportArgumentType=false
 """State scan: what the kernels of a recurrence of whole states, and their backward pass, share.
 
-    h[t] = a[t] h[t-1] + s[t],    a one number, h and s K V = D numbers that never meet
+    h[t] = a[t] h[t-1] + s[t],    a one number, h and s D numbers that never meet
 
 Programs take a strip of D, and backwards each adds up its own share of
 
@@ -31,7 +31,7 @@ class _Scan(torch.autograd.Function):
     def forward(ctx: Any, a, s, h0, kernels: tuple[Any, Any], strip: int, options: dict[str, int]):
         a, s, h0 = a.contiguous(), s.contiguous(), None if h0 is None else h0.contiguous()
         batch, length, heads = a.shape
-        width = s[0, 0, 0].numel()
+        width = s.shape[-1]
         ctx.grid = (triton.cdiv(width, strip), heads, batch)
         ctx.options = {"T": length, "H": heads, "D": width, "BLOCK_D": strip, **options}
         ctx.reverse = kernels[1]

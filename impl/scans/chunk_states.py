@@ -3,7 +3,7 @@
 
     h = a[t] h + s[t]
 
-One multiply-add an element, the least there is, in T dependent steps; the K V elements of a state
+One multiply-add an element, the least there is, in T dependent steps; the D elements of a state
 fill a GPU with programs that need nothing of each other. Every input is read once and every output
 written once. It pays with the depth: a step is loaded while those before it are added, but no two
 are added at once. Backwards the same walk runs from the right and adds up ds h for each step.
@@ -28,11 +28,11 @@ from impl.registry import implements
 )
 def chunk_states(
     a: Float[Tensor, "B T H"],
-    s: Float[Tensor, "B T H K V"],
-    h0: Float[Tensor, "B H K V"] | None = None,
+    s: Float[Tensor, "B T H D"],
+    h0: Float[Tensor, "B H D"] | None = None,
     *,
     strip: int = 512,
-) -> Float[Tensor, "B T H K V"]:
+) -> Float[Tensor, "B T H D"]:
     """``h[t] = a[t] h[t-1] + s[t]``, a step at a time; the state is float32 on chip."""
     sequence_sizes(chunk_states, a, s, h0=h0, cu_seqlens=None)
     # 8 numbers a thread: 16 bytes of half precision in one load

@@ -38,11 +38,11 @@ from impl.registry import implements
 )
 def matmul_scan(
     a: Float[Tensor, "B T H"],
-    s: Float[Tensor, "B T H K V"],
-    h0: Float[Tensor, "B H K V"] | None = None,
+    s: Float[Tensor, "B T H D"],
+    h0: Float[Tensor, "B H D"] | None = None,
     *,
     tile: int = 16,
-) -> Float[Tensor, "B T H K V"]:
+) -> Float[Tensor, "B T H D"]:
     """``h[t] = a[t] h[t-1] + s[t]``, ``tile`` steps at a time; the state is float32 on chip."""
     sequence_sizes(matmul_scan, a, s, h0=h0, cu_seqlens=None)
     kernels = _matmul_scan_kernel, _reverse_matmul_scan_kernel

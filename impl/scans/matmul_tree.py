@@ -30,20 +30,19 @@ from impl.registry import implements
 )
 def matmul_tree(
     a: Float[Tensor, "B T H"],
-    s: Float[Tensor, "B T H K V"],
-    h0: Float[Tensor, "B H K V"] | None = None,
+    s: Float[Tensor, "B T H D"],
+    h0: Float[Tensor, "B H D"] | None = None,
     *,
     radix: int = 16,
-) -> Float[Tensor, "B T H K V"]:
+) -> Float[Tensor, "B T H D"]:
     """``h[t] = a[t] h[t-1] + s[t]``; float32 inside, float64 for float64 inputs."""
     axis_sizes(matmul_tree, a, s, h0)
     dtype = accumulation_dtype(s)
-    decays, states = a.to(dtype).mT, s.to(dtype).transpose(1, 2).flatten(-2)
+    decays, states = a.to(dtype).mT, s.to(dtype).transpose(1, 2)
     if h0 is not None:
-        carried = decays[:, :, :1] * h0.to(dtype).flatten(-2)
+        carried = decays[:, :, :1] * h0.to(dtype)
         states = torch.cat([states[:, :, :1] + carried[:, :, None], states[:, :, 1:]], dim=2)
-    h = _scan(decays, states, radix).unflatten(-1, s.shape[-2:])
-    return h.transpose(1, 2).to(s.dtype)
+    return _scan(decays, states, radix).transpose(1, 2).to(s.dtype)
 
 
 def _scan(
