@@ -6,9 +6,9 @@
     S <- S + k w^T,   o = S^T q
 
 The columns of S need nothing of each other, so a program owns a strip of them in registers. The
-state crosses the bus once each way however many steps there are, beside it only the inputs and
-outputs of the steps: the least there is. Nothing is a matrix product; K multiply-adds an element of
-w and o are summed across threads.
+state crosses the bus once each way however many steps there are, and beside it only what the steps
+read and write: the least there is. Nothing is a matrix product; the K terms of an element of w and
+of o are summed across threads.
 """
 
 import torch
@@ -27,13 +27,15 @@ def step_states(
     given = (q, k, v, rate, g, a, h0)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
         raise ValueError("an input requires its gradient, want none: decoding has no backward pass")
-    q, k, v, rate, g, a, h0 = (None if x is None else x.contiguous() for x in given)
+    q, k, v = (x.contiguous() for x in (q, k, v))
+    rate, g, a, h0 = (None if x is None else x.contiguous() for x in (rate, g, a, h0))
     (groups, keys), (heads, channels) = k.shape[2:], v.shape[2:]
     o, last = torch.empty_like(v), v.new_empty(sequences, heads, keys, channels)
+    sizes = {"T": v.shape[1], "H": heads, "G": groups, "K": keys, "V": channels}
+    blocks = {"BLOCK_K": triton.next_power_of_2(keys), "BLOCK_V": strip, "num_warps": 4}
     _state_step_kernel[sequences * heads, triton.cdiv(channels, strip)](
-        q, k, v, rate, g, a, h0, cu_seqlens, o, last, v.shape[1], heads, groups, keys, channels,
-        KEY_GATES=g is not None and g.dim() == 4, CORRECTS=corrects,
-        BLOCK_K=triton.next_power_of_2(keys), BLOCK_V=strip, num_warps=4,
+        q, k, v, rate, g, a, h0, cu_seqlens, o, last,
+        KEY_GATES=g is not None and g.dim() == 4, CORRECTS=corrects, **sizes, **blocks,
     )  # fmt: skip
     return o, last
 

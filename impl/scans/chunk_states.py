@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false
 """Chunk states: every program walks all steps with its strip of the state in registers.
 
     h = a[t] h + s[t]
