@@ -1,0 +1,155 @@
+"""Recurrent step: decoding, a token or a few at a time, for each of the families of linear RNNs.
+
+    S[t] = decay S[t-1] + k w^T,    o[t] = S[t]^T q[t]
+
+as `impl/common/state_step.py` takes it. A form by chunks computes C x C scores for one row of them and
+holds a chunk's tiles; this one computes nothing that is not asked for, K V (2 or 3) multiply-adds a
+step, and moves the state once. It pays with T dependent steps, so it is for the few steps of decoding
+and of drafts that are checked, not for prompts. The new state is a new tensor; a caller that wants it
+in place copies it.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from impl.common.sequences import at_most, sequence_sizes
+from impl.common.state_step import step_states
+from impl.registry import implements
+
+
+@implements(
+    "linear_attention",
+    source="A. Katharopoulos et al., ICML 2020, arXiv:2006.16236",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def linear_attention(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = S[t-1] + k v^T``, ``o = S^T q``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(linear_attention, q, k, v, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(q, k, v, None, None, None, h0, cu_seqlens, size["S"], strip, corrects=False)
+
+
+@implements(
+    "gated_linear_attention",
+    source="S. Yang et al., ICML 2024, arXiv:2312.06635",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def gated_linear_attention(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    g: Float[Tensor, "B T H K"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = exp(g)[:, None] S[t-1] + k v^T``, ``o = S^T q``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(gated_linear_attention, q, k, v, g, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(q, k, v, None, g, None, h0, cu_seqlens, size["S"], strip, corrects=False)
+
+
+@implements(
+    "ssd",
+    source="T. Dao and A. Gu, ICML 2024, arXiv:2405.21060",
+    needs=("triton",),
+    accepts={"N": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def ssd(
+    x: Float[Tensor, "B T H P"],
+    dt: Float[Tensor, "B T H"],
+    a: Float[Tensor, " H"],
+    b: Float[Tensor, "B T G N"],
+    c: Float[Tensor, "B T G N"],
+    h0: Float[Tensor, "B H N P"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H N P"]]:
+    """``S[t] = exp(dt a) S[t-1] + dt b x^T``, ``o = S^T c``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(ssd, x, dt, a, b, c, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, N=256)
+    if size["H"] % size["G"]:
+        raise ValueError(f"H={size['H']}, want a multiple of G={size['G']}")
+    return step_states(c, b, x, dt, None, a, h0, cu_seqlens, size["S"], strip, corrects=False)
+
+
+@implements(
+    "delta_rule",
+    source="I. Schlag, K. Irie and J. Schmidhuber, ICML 2021, arXiv:2102.11174",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def delta_rule(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(delta_rule, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(q, k, v, beta, None, None, h0, cu_seqlens, size["S"], strip, corrects=True)
+
+
+@implements(
+    "gated_delta_rule",
+    source="S. Yang, J. Kautz and A. Hatamizadeh, ICLR 2025, arXiv:2412.06464",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def gated_delta_rule(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    g: Float[Tensor, "B T H"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = (I - beta k k^T) exp(g) S[t-1] + beta k v^T``, ``o = S^T q``; float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(gated_delta_rule, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(q, k, v, beta, g, None, h0, cu_seqlens, size["S"], strip, corrects=True)
