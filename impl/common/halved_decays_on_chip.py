@@ -77,11 +77,24 @@ def parted_transposed(size, BLOCK_T: tl.constexpr):
 
 
 @triton.jit
-def log_decay_gradient(d_since, d_behind, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """The gradient of g from those of the exponents of ``decays_since`` and ``decays_behind``."""
+def since_gradient(d_since, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
+    """The gradient of g from that of the exponents of ``decays_since``."""
     step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    same = step // size == to // size
-    read = (same & (step <= to)).to(tl.float32)
-    written = (same & (step > to)).to(tl.float32)
-    dg = tl.dot(read, d_since, input_precision=PRECISION)
-    return dg + tl.dot(written, d_behind, input_precision=PRECISION)
+    over = (step // size == to // size) & (step <= to)
+    return tl.dot(over.to(tl.float32), d_since, input_precision=PRECISION)
+
+
+@triton.jit
+def before_gradient(d_before, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
+    """The gradient of g from that of the exponents of ``decays_before``."""
+    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
+    over = (step // size == to // size) & (step < to)
+    return tl.dot(over.to(tl.float32), d_before, input_precision=PRECISION)
+
+
+@triton.jit
+def behind_gradient(d_behind, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
+    """The gradient of g from that of the exponents of ``decays_behind``."""
+    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
+    over = (step // size == to // size) & (step > to)
+    return tl.dot(over.to(tl.float32), d_behind, input_precision=PRECISION)

@@ -33,13 +33,14 @@ from torch import Tensor
 
 from impl.common.halved_decays_on_chip import (
     LOG2_E,
+    behind_gradient,
     decays_behind,
     decays_behind_transposed,
     decays_since,
     decays_since_transposed,
-    log_decay_gradient,
     parted,
     parted_transposed,
+    since_gradient,
 )
 from impl.common.sequences import (
     at_most,
@@ -205,7 +206,8 @@ def _channel_gated_gradients_kernel(
     dbeta = tl.sum(dr.to(tl.float32) * v, axis=1) - tl.sum(recalled * k, axis=1)
     recalled *= beta[:, None]
     dk = kept - recalled
-    dg = log_decay_gradient(q * dq - k * recalled, k * kept, BLOCK_T, precision, BLOCK_T)
+    dg = since_gradient(q * dq - k * recalled, BLOCK_T, precision, BLOCK_T)
+    dg += behind_gradient(k * kept, BLOCK_T, precision, BLOCK_T)
     dg += (over * tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E))[None, :]
 
     # from step to step; each product twice, for a dot with a transposed accumulator is miscompiled
@@ -234,7 +236,8 @@ def _channel_gated_gradients_kernel(
         d_early *= behind
         dq += to_q
         dk += to_k + d_early
-        dg += log_decay_gradient(q * to_q + k * to_k, k * d_early, size, precision, BLOCK_T)
+        dg += since_gradient(q * to_q + k * to_k, size, precision, BLOCK_T)
+        dg += behind_gradient(k * d_early, size, precision, BLOCK_T)
         size *= 2
 
     store_rows(dq_ptr, dq, rows, inside, head, H, K, BLOCK_K)
