@@ -358,9 +358,7 @@ def generalised_fused(
 
     With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
-    sizes = sequence_sizes(
-        generalised_fused, q, k, v, kappa, eta, g, h0=h0, cu_seqlens=cu_seqlens
-    )
+    sizes = sequence_sizes(generalised_fused, q, k, v, kappa, eta, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=128, V=128)
     o, last = _Generalised.apply(q, k, v, kappa, eta, g, h0, cu_seqlens, sizes, chunk)
     return o, last
