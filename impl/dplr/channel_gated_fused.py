@@ -10,7 +10,7 @@ channel, c[i] and e[j] the decays from the start of a chunk and to its end,
     O = (c * Q) S + P U,   S <- diag(c[C]) S + (e * K)^T U
 
 A and P come a halving at a time, a product each, and the halving that adds A's next blocks also takes
-the inverse to them: X becomes X - X A X. No exponent is above 0, and every product is on matrix cores.
+the inverse to them: X becomes X - X A X. No exponent is above 0.
 Backwards dO and the gradient G of the state at the end of a chunk give, in a walk from the right,
 
     dU = P^T dO + (e * K) G,   dR = (I + A)^-T dU
@@ -19,8 +19,8 @@ Backwards dO and the gradient G of the state at the end of a chunk give, in a wa
 and a program a chunk computes the rest, from dP = dO U^T and dA = -dR U^T, halving by halving. The
 gradient of g sums the paths over each step; the difference of q dq and k dk would cancel. The forward
 pass moves every tensor once; a backward pass costs it X, P, U and S at each start, 2 C + V + K V / C
-numbers a step, and as many less C for dR and G. Against one decay a head it pays with K numbers a step
-to read, and with log2(C) products and as many K exponentials where that has one.
+numbers a step, and V + K V / C more for dR and G. Against one decay a head it pays with K numbers a
+step to read, less one, and with log2(C) products and 2 K log2(C) exponentials where that has one product.
 """
 
 from typing import Any

@@ -18,7 +18,7 @@ the gradient G of the state at the end of a chunk give, in a walk from the right
 
 and a program a chunk computes the rest, from dW = dO V^T, dP = -dO U^T, dF = dR V^T and dA = -dR U^T.
 The forward pass moves every tensor once; a backward pass costs it X and three triangles, U and S at
-each start, 4 C + V + K V / C numbers a step, and as many less 4 C for dR and G. Against KDA it pays with
+each start, 4 C + V + K V / C numbers a step, and V + K V / C more for dR and G. Against KDA it pays with
 2 K numbers a step to read, less one, and with twice the triangles.
 """
 
