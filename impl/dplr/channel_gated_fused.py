@@ -19,8 +19,8 @@ Backwards dO and the gradient G of the state at the end of a chunk give, in a wa
 and a program a chunk computes the rest, from dP = dO U^T and dA = -dR U^T, halving by halving. The
 gradient of g sums the paths over each step; the difference of q dq and k dk would cancel. The forward
 pass moves every tensor once; a backward pass costs it X, P, U and S at each start, 2 C + V + K V / C
-numbers a step, and V + K V / C more for dR and G. Against one decay a head it pays with K numbers a
-step to read, less one, and with log2(C) products and 2 K log2(C) exponentials where that has one product.
+numbers a step, and V + K V / C more for dR and G. Against one decay a head it pays with K - 1 more
+numbers a step to read, and with log2(C) products and 2 K log2(C) exponentials for its one product.
 """
 
 from typing import Any
