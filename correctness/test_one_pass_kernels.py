@@ -26,7 +26,13 @@ class Traffic(Observer):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     "plugin_id",
-    ["chunkwise.linear_attention_fused", "fusion.gated_readout", "scans.tiled_scan"],
+    [
+        "chunkwise.linear_attention_fused",
+        "dplr.channel_gated_fused",
+        "dplr.generalised_fused",
+        "fusion.gated_readout",
+        "scans.tiled_scan",
+    ],
 )
 def test_a_forward_pass_reads_inputs_once_and_writes_outputs_once(plugin_id, dtype):
     plugin = load(plugin_id)

@@ -18,7 +18,7 @@ def delta_states(
     w: Float[Tensor, "B H N C K"],
     y: Float[Tensor, "B H N C V"],
     h0: Float[Tensor, "B H K V"] | None,
-    decay: Float[Tensor, "B H N 1 1"] | None = None,
+    decay: Float[Tensor, "B H N #K 1"] | None = None,
 ) -> tuple[Float[Tensor, "B H N C V"], Float[Tensor, "B H N K V"], Float[Tensor, "B H K V"]]:
     """The corrected values, the state each chunk starts from, and the last state."""
     state = y.new_zeros(*k.shape[:2], k.shape[-1], y.shape[-1]) if h0 is None else h0.to(y.dtype)

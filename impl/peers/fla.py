@@ -124,6 +124,62 @@ def chunk_gated_delta_rule(
     return o, state.to(v.dtype)
 
 
+@implements(
+    "channel_gated_delta_rule",
+    source="Kimi Team, 2025, arXiv:2510.26692; fla-core",
+    needs=("fla", "triton"),
+    accepts={"dtype": ["bfloat16", "float16"], "K": {"at_most": 256}},
+)
+def chunk_kda(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    g: Float[Tensor, "B T H K"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    cu_seqlens: Tensor | None = None,
+) -> Result:
+    """The delta rule on ``exp(g)[:, None] * S[t-1]`` by fla's chunk_kda."""
+    from fla.ops.kda import chunk_kda as kernel
+
+    _check(chunk_kda, q, k, v, beta, g, h0)
+    o, state = kernel(
+        q, k, v, g.float(), beta.float(), scale=1.0, cu_seqlens=_long(cu_seqlens), **_states(h0)
+    )
+    return o, state.to(v.dtype)
+
+
+@implements(
+    "generalised_delta_rule",
+    source="B. Peng et al., 2025, arXiv:2503.14456; fla-core",
+    needs=("fla", "triton"),
+    accepts={"dtype": ["bfloat16", "float16"], "K": {"at_most": 256}},
+)
+def chunk_dplr_delta_rule(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    kappa: Float[Tensor, "B T H K"],
+    eta: Float[Tensor, "B T H K"],
+    g: Float[Tensor, "B T H K"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    cu_seqlens: Tensor | None = None,
+) -> Result:
+    """``S[t] = (diag(exp(g)) - (eta * kappa) kappa^T) S[t-1] + k v^T`` by the kernel of fla's RWKV-7.
+
+    The kernel adds ``b a^T``: both are made beforehand, which is traffic that the trace counts.
+    """
+    from fla.ops.generalized_delta_rule import chunk_dplr_delta_rule as kernel
+
+    _check(chunk_dplr_delta_rule, q, k, v, kappa, eta, g, h0)
+    o, state = kernel(
+        q, k, v, -kappa, eta * kappa, g, scale=1.0, cu_seqlens=_long(cu_seqlens), **_states(h0)
+    )
+    return o, state.to(v.dtype)
+
+
 def _check(plugin, *inputs: Tensor | None) -> dict[str, int]:
     size = axis_sizes(plugin, *inputs)
     key = "K" if "K" in size else "N"
