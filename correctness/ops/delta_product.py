@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from correctness.op import HEADS, op, rate, unit
+from correctness.op import WIDE_HEADS, op, rate, unit
 
 
 @op(
@@ -14,7 +14,7 @@ from correctness.op import HEADS, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
-    sizes=[{**dims, "R": r} for dims, r in zip(HEADS, (2, 4, 1, 3, 2), strict=True)],
+    sizes=[{**dims, "R": r} for dims, r in zip(WIDE_HEADS, (2, 4, 1, 3, 2), strict=True)],
 )
 def delta_product(
     q: Float[Tensor, "B T H K"],

@@ -20,7 +20,7 @@ from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
 MOST = 16
-"""Largest R: a token's corrections fit the shortest chunk."""
+"""Largest R: a chunk still takes two tokens."""
 
 
 @implements(
@@ -34,7 +34,7 @@ MOST = 16
         "R": {"at_most": 16},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (32, 64)},
 )
 def product_fused(
     q: Float[Tensor, "B T H K"],

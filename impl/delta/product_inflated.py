@@ -26,7 +26,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (32, 64)},
 )
 def product_inflated(
     q: Float[Tensor, "B T H K"],
