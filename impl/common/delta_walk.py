@@ -51,7 +51,7 @@ from impl.common.sequences import (
 WIDEST = 128
 """Largest K and V."""
 TILE = 32
-"""Columns of the state a program walks: 128 x 32 numbers in float32 are 32 registers a thread."""
+"""Columns of the state a program walks: 128 x 32 numbers in float32 are 16 registers a thread."""
 
 
 def delta_walk(
@@ -111,6 +111,7 @@ def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[st
     meta = {axis: sizes[axis] for axis in "THKV"} | {"R": sizes.get("R", 1)}
     meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk}
     meta |= {"BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), TILE)}
+    meta["num_warps"] = 4 if meta["BLOCK_K"] <= 64 else 8
     return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])), meta
 
 
@@ -206,12 +207,17 @@ def _delta_walk_kernel(
         between, since, until, whole = _decays(g_ptr, rows, inside, head, H, BLOCK_T)
         dtype = k.dtype
 
+        # all that reads k, q and the state comes first, so that little else is held while inverting
         below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta
+        recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
+        wrong = (beta * (v - recalled)).to(dtype)
+        read_between, read_since = _reads(between, since, R, BLOCK_Q, BLOCK_T)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * read_between
+        scores = scores.to(dtype)
+        o = tl.dot(q, state.to(dtype), input_precision="ieee") * read_since[:, None]
         # float32 to two bits, on matrix cores, where the result is rounded to half precision
         precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
         inverse = _unit_lower_inverse(below, precision, BLOCK_T).to(dtype)
-        recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
-        wrong = (beta * (v - recalled)).to(dtype)
         u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
         if starts_ptr is not None:
             # of all tiles alike
@@ -220,10 +226,7 @@ def _delta_walk_kernel(
             place = (chunk + done // tokens) * H + head
             store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
 
-        between, since = _reads(between, since, R, BLOCK_Q, BLOCK_T)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * between
-        o = tl.dot(q, state.to(dtype), input_precision="ieee") * since[:, None]
-        o += tl.dot(scores.to(dtype), u, input_precision="ieee")
+        o += tl.dot(scores, u, input_precision="ieee")
         store_rows(o_ptr, o, reads, read, head, H, V, BLOCK_V, first)
         kept = (k * until[:, None]).to(dtype)
         state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
