@@ -111,7 +111,7 @@ def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[st
     meta = {axis: sizes[axis] for axis in "THKV"} | {"R": sizes.get("R", 1)}
     meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk}
     meta |= {"BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), TILE)}
-    meta["num_warps"] = 4 if meta["BLOCK_K"] <= 64 else 8
+    meta["num_warps"] = 4 if meta["BLOCK_K"] <= 32 else 8
     return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])), meta
 
 
