@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from correctness.op import HEADS, op, rate, unit
+from correctness.op import WIDE_HEADS, op, rate, unit
 
 
 @op(
@@ -14,7 +14,7 @@ from correctness.op import HEADS, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
-    sizes=HEADS,
+    sizes=WIDE_HEADS,
 )
 def delta_rule(
     q: Float[Tensor, "B T H K"],

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from correctness.op import HEADS, log_decay, op, rate, unit
+from correctness.op import WIDE_HEADS, log_decay, op, rate, unit
 
 
 @op(
@@ -15,7 +15,7 @@ from correctness.op import HEADS, log_decay, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
-    sizes=HEADS,
+    sizes=WIDE_HEADS,
 )
 def gated_delta_rule(
     q: Float[Tensor, "B T H K"],
