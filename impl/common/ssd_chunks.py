@@ -2,23 +2,25 @@
 """SSD with its states in HBM: the state before every chunk first, then each chunk on its own.
 
 With L[i, j] = exp(dt[j+1] a + ... + dt[i] a) for i >= j, from[i] and to[j] its columns before the
-first step and its row of the last, X = dt x:
+first step and its row of the last:
 
-    states    S_n = from[last] S_(n-1) + B^T (to X)           chunk after chunk
-    chain     O = (C B^T * L) X + from C S_(n-1)              a program a chunk and head
+    states    S_n = from[last] S_(n-1) + B^T (to dt X)            chunk after chunk
+    chain     O = (C B^T * L dt) X + from C S_(n-1)               a program a chunk and head
 
 Either part may be cut further. The chain in stages writes C B^T (float32, once a group, whose heads
-share it) and P = C B^T * L, and reads both again. States that are passed on are first written as
+share it) and P = C B^T * L dt, and reads both again. States that are passed on are first written as
 each chunk alone would have them, read by a second kernel and written as sums. Every value is
 rounded where it is rounded in the uncut forms, but for a passed state.
 
-Backwards the states kernel runs from the right on C and dO and leaves G_n, the gradient of S_n; one
-kernel computes, with D = dO, for every chunk at once
+Backwards the states kernel runs from the right on C and dO and leaves G_n, the gradient of S_n.
+Then, with D = dO, each gradient is a chain of its own, for every chunk at once:
 
-    dX   = (B C^T * L^T) D + to B G,              dx = dt dX
-    dB   = (X D^T * L^T) C + to X G^T,            dC^T = B^T (X D^T * L^T) + from S D^T
+    dC = (D X^T * L dt) B + from D S^T
+    dB = dt ((X D^T * L^T) C + to X G^T)
+    dX = dt ((B C^T * L^T) D + to B G)
 
-and the gradient of dt[t] a, of every path over step t, each found where it runs.
+The gradient of dt[t] a is that of every path over step t, each found where it runs: the last of
+these kernels has those inside the chunk, the others leave those across its edges.
 """
 
 from typing import Any
@@ -35,6 +37,7 @@ from impl.common.sequences import (
     first_chunk,
     load_rows,
     load_state,
+    load_state_transposed,
     span,
     store_rows,
     store_state,
@@ -89,11 +92,19 @@ class _Chunks(torch.autograd.Function):
             dt, a, c, d_o, d_last, cu_seqlens, ends, dh0, REVERSE=True, **ctx.options
         )
         wide = {"dtype": torch.float32, "device": x.device}
-        dx, d_dt = torch.empty_like(x), torch.empty_like(dt)
-        da = torch.empty(len(states), sizes["H"], **wide)
         db, dc = (torch.empty(*x.shape[:3], sizes["N"], **wide) for _ in range(2))
-        _gradients_kernel[(len(states), sizes["H"])](
-            x, dt, a, b, c, states, ends, d_o, cu_seqlens, dx, d_dt, da, db, dc,
+        from_start, to_end = (torch.empty(dt.shape, **wide) for _ in range(2))
+        arms = _arms(ctx, "HGPN")
+        _chain_kernel[states.shape[:2]](
+            d_o, x, b, c, dt, a, states, cu_seqlens, dc, from_start, REVERSE=False, **arms
+        )
+        _chain_kernel[states.shape[:2]](
+            x, d_o, c, b, dt, a, ends, cu_seqlens, db, to_end, REVERSE=True, **arms
+        )
+        dx, d_dt = torch.empty_like(x), torch.empty_like(dt)
+        da = torch.empty(states.shape[:2], **wide)
+        _input_gradients_kernel[states.shape[:2]](
+            x, dt, a, b, c, states, ends, d_o, from_start, to_end, cu_seqlens, dx, d_dt, da,
             **ctx.search, **{**ctx.options, "num_warps": 8},
         )  # fmt: skip
         db, dc = (each.unflatten(2, (sizes["G"], -1)).sum(3).to(b.dtype) for each in (db, dc))
@@ -128,9 +139,16 @@ def _pass_states(ctx: Any, x, dt, a, b, h0, cu_seqlens, states: Tensor, last: Te
 
 
 def _chain(ctx: Any, x, dt, a, b, c, cu_seqlens, states: Tensor, o: Tensor) -> None:
-    _chain_kernel[(len(states), ctx.sizes["H"])](
-        x, dt, a, b, c, states, cu_seqlens, o, **ctx.search, **ctx.options
+    _chain_kernel[states.shape[:2]](
+        c, b, x, None, dt, a, states, cu_seqlens, o, None, REVERSE=False, **_arms(ctx, "GHNP")
     )
+
+
+def _arms(ctx: Any, axes: str) -> dict[str, int]:
+    """Options of a chain: the heads and widths of what it multiplies first, and of what last."""
+    options = {name: ctx.options[name] for name in ("T", "H", "BLOCK_T", "num_warps", "num_stages")}
+    options |= {name: ctx.sizes[axis] for name, axis in zip("LRKV", axes, strict=True)}
+    return ctx.search | options | {"BLOCK_K": block(options["K"]), "BLOCK_V": block(options["V"])}
 
 
 def _chain_in_stages(ctx: Any, x, dt, a, b, c, cu_seqlens, states: Tensor, o: Tensor) -> None:
@@ -166,10 +184,11 @@ def _decay_between(g, BLOCK_T: tl.constexpr):
 
 
 @triton.jit
-def _decay_until(g, BLOCK_T: tl.constexpr):
-    """From each step to the end of the chunk."""
-    steps = tl.arange(0, BLOCK_T)
-    return tl.exp(tl.sum(tl.where(steps[:, None] > steps[None, :], g[:, None], 0.0), axis=0))
+def _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T: tl.constexpr):
+    """From each step to the end of the chunk, which is ``left`` steps before its sequence's."""
+    after = tl.arange(0, BLOCK_T) + 1
+    _, g = _load_steps(dt_ptr, a_ptr, rows + 1, (after < left) & (after < BLOCK_T), head, H)
+    return tl.exp(tl.associative_scan(g, 0, _add, reverse=True))
 
 
 @triton.jit
@@ -190,14 +209,16 @@ def _states_kernel(
     for i in range(chunks):
         number = chunks - 1 - i if REVERSE else i
         store_state(states_ptr, state, (chunk + number) * H + head, N, P, BLOCK_N, BLOCK_P)
-        steps = number * BLOCK_T + tl.arange(0, BLOCK_T)
-        rows, inside = start + steps, steps < length
+        done = number * BLOCK_T
+        rows = start + done + tl.arange(0, BLOCK_T)
+        inside = rows < start + length
         dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
         left = load_rows(left_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
         right = load_rows(right_ptr, rows, inside, head, H, P, BLOCK_P)
-        weight = (
-            tl.exp(tl.associative_scan(g, 0, _add)) if REVERSE else dt * _decay_until(g, BLOCK_T)
-        )
+        if REVERSE:
+            weight = tl.exp(tl.associative_scan(g, 0, _add))
+        else:
+            weight = dt * _decay_until(dt_ptr, a_ptr, rows, length - done, head, H, BLOCK_T)
         right = (right * weight[:, None]).to(right.dtype)
         state *= tl.exp(tl.sum(g, axis=0))
         state += tl.dot(tl.trans(left), right, input_precision="ieee")
@@ -215,10 +236,11 @@ def _fresh_states_kernel(
     first, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
     steps = tl.arange(0, BLOCK_T)
     rows, inside = first + steps, steps < left
-    dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+    dt, _ = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
     x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
     b = load_rows(b_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
-    kept = (x * (dt * _decay_until(g, BLOCK_T))[:, None]).to(x.dtype)
+    until = _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)
+    kept = (x * (dt * until)[:, None]).to(x.dtype)
     fresh = tl.dot(tl.trans(b), kept, input_precision="ieee")
     store_state(fresh_ptr, fresh, chunk * H + head, N, P, BLOCK_N, BLOCK_P)
 
@@ -251,39 +273,43 @@ def _passed_states_kernel(
 
 
 @triton.jit
-def _read_out(
-    weights, x, c, dt, g, states_ptr, o_ptr, rows, inside, place, head, H, P, N,
-    BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
-):  # fmt: skip
-    """``O = P X + from C S``, the end of the chain."""
-    state = load_state(states_ptr, place, N, P, BLOCK_N, BLOCK_P).to(c.dtype)
-    o = tl.dot(c, state, input_precision="ieee") * tl.exp(tl.associative_scan(g, 0, _add))[:, None]
-    write = (x * dt[:, None]).to(x.dtype)
-    o += tl.dot(weights, write, input_precision="ieee")
-    store_rows(o_ptr, o, rows, inside, head, H, P, BLOCK_P)
-
-
-@triton.jit
 def _chain_kernel(
-    x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, cu_seqlens_ptr, o_ptr,
-    S, T, H, P, G, N,
-    BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+    left_ptr, other_ptr, right_ptr, own_ptr, dt_ptr, a_ptr, states_ptr, cu_seqlens_ptr,
+    o_ptr, edge_ptr,
+    S, T, H, L, R, K, V,
+    BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    REVERSE: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
-    group = head // (H // G)
-    first, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
+    first, ahead = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
     steps = tl.arange(0, BLOCK_T)
-    rows, inside = first + steps, steps < left
+    rows, inside = first + steps, steps < ahead
+    near, far = head // (H // L), head // (H // R)
+    left = load_rows(left_ptr, rows, inside, near, L, K, BLOCK_K)
+    other = load_rows(other_ptr, rows, inside, near, L, K, BLOCK_K)
     dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
-    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
-    b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
-    c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
-    scores = tl.dot(c, tl.trans(b), input_precision="ieee")
-    weights = (scores * _decay_between(g, BLOCK_T)).to(x.dtype)
-    _read_out(
-        weights, x, c, dt, g, states_ptr, o_ptr, rows, inside, chunk * H + head,
-        head, H, P, N, BLOCK_P, BLOCK_N,
-    )  # fmt: skip
+    if REVERSE:
+        weights = tl.trans(_decay_between(g, BLOCK_T)) * dt[:, None]
+    else:
+        weights = _decay_between(g, BLOCK_T) * dt[None, :]
+    weights *= tl.dot(left, tl.trans(other), input_precision="ieee")
+
+    place = chunk * H + head
+    if own_ptr is None:
+        state = load_state(states_ptr, place, K, V, BLOCK_K, BLOCK_V).to(left.dtype)
+    else:
+        state = load_state_transposed(states_ptr, place, V, K, BLOCK_V, BLOCK_K).to(left.dtype)
+    o = tl.dot(left, state, input_precision="ieee")
+    if REVERSE:
+        o *= (dt * _decay_until(dt_ptr, a_ptr, rows, ahead, head, H, BLOCK_T))[:, None]
+    else:
+        o *= tl.exp(tl.associative_scan(g, 0, _add))[:, None]
+    if own_ptr is not None:
+        own = load_rows(own_ptr, rows, inside, far, R, V, BLOCK_V)
+        tl.store(edge_ptr + rows * H + head, tl.sum(o * own, axis=1), mask=inside)
+    right = load_rows(right_ptr, rows, inside, far, R, V, BLOCK_V)
+    o += tl.dot(weights.to(right.dtype), right, input_precision="ieee")
+    store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V)
 
 
 @triton.jit
@@ -310,10 +336,10 @@ def _weights_kernel(
     chunk, head = tl.program_id(0), tl.program_id(1)
     first, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
     steps = tl.arange(0, BLOCK_T)
-    _, g = _load_steps(dt_ptr, a_ptr, first + steps, steps < left, head, H)
+    dt, g = _load_steps(dt_ptr, a_ptr, first + steps, steps < left, head, H)
     place = chunk * G + head // (H // G)
     scores = load_state(scores_ptr, place, BLOCK_T, BLOCK_T, BLOCK_T, BLOCK_T)
-    weights = scores * _decay_between(g, BLOCK_T)
+    weights = _decay_between(g, BLOCK_T) * dt[None, :] * scores
     store_state(weights_ptr, weights, chunk * H + head, BLOCK_T, BLOCK_T, BLOCK_T, BLOCK_T)
 
 
@@ -328,19 +354,29 @@ def _outputs_kernel(
     steps = tl.arange(0, BLOCK_T)
     rows, inside = first + steps, steps < left
     place = chunk * H + head
-    dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
-    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
+    _, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
     c = load_rows(c_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
+    state = load_state(states_ptr, place, N, P, BLOCK_N, BLOCK_P).to(c.dtype)
+    o = tl.dot(c, state, input_precision="ieee")
+    o *= tl.exp(tl.associative_scan(g, 0, _add))[:, None]
+    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
     weights = load_state(weights_ptr, place, BLOCK_T, BLOCK_T, BLOCK_T, BLOCK_T).to(x.dtype)
-    _read_out(
-        weights, x, c, dt, g, states_ptr, o_ptr, rows, inside, place, head, H, P, N, BLOCK_P, BLOCK_N
-    )  # fmt: skip
+    o += tl.dot(weights, x, input_precision="ieee")
+    store_rows(o_ptr, o, rows, inside, head, H, P, BLOCK_P)
 
 
 @triton.jit
-def _gradients_kernel(
-    x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, ends_ptr, d_o_ptr, cu_seqlens_ptr,
-    dx_ptr, d_dt_ptr, da_ptr, db_ptr, dc_ptr,
+def _slice(s_ptr, index, first, N, P, BLOCK_P: tl.constexpr):
+    """16 rows of state ``index`` in float32; zero past the edges."""
+    n, p = first + tl.arange(0, 16)[:, None], tl.arange(0, BLOCK_P)[None, :]
+    at = (index.to(tl.int64) * N + n) * P + p  # [16, BLOCK_P]
+    return tl.load(s_ptr + at, mask=(n < N) & (p < P), other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _input_gradients_kernel(
+    x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, ends_ptr, d_o_ptr, from_start_ptr, to_end_ptr,
+    cu_seqlens_ptr, dx_ptr, d_dt_ptr, da_ptr,
     S, T, H, P, G, N,
     BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -350,41 +386,33 @@ def _gradients_kernel(
     steps = tl.arange(0, BLOCK_T)
     rows, inside = first + steps, steps < left
     dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
-    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
     b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
     c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
+    scores = tl.dot(b, tl.trans(c), input_precision="ieee")  # [from, to]
+    scores *= tl.trans(_decay_between(g, BLOCK_T))
+
+    end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P).to(b.dtype)
+    d_write = tl.dot(b, end, input_precision="ieee")
+    d_write *= _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)[:, None]
     d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P)
-    decay = tl.trans(_decay_between(g, BLOCK_T))  # [from, to]
-    later = steps[:, None] < steps[None, :]  # [from, to]
-    until, since = _decay_until(g, BLOCK_T), tl.exp(tl.associative_scan(g, 0, _add))
-
-    end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P)
-    state = load_state(states_ptr, place, N, P, BLOCK_N, BLOCK_P)
-    dg = tl.exp(tl.sum(g, axis=0)) * tl.sum(end * state)
-    end, state = end.to(x.dtype), state.to(x.dtype)
-
-    scores = tl.dot(b, tl.trans(c), input_precision="ieee") * decay
-    carried = until[:, None] * tl.dot(b, end, input_precision="ieee")
-    to_end = tl.sum(x * carried, axis=1) * dt
-    d_write = carried + tl.dot(scores.to(x.dtype), d_o, input_precision="ieee")
+    d_write += tl.dot(scores.to(d_o.dtype), d_o, input_precision="ieee")
     store_rows(dx_ptr, d_write * dt[:, None], rows, inside, head, H, P, BLOCK_P)
+    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
     d_dt = tl.sum(x * d_write, axis=1)
 
-    d_scores = tl.dot(x, tl.trans(d_o), input_precision="ieee") * dt[:, None]
-    paths = tl.associative_scan(scores * d_scores, 1, _add, reverse=True)  # [from, over]
-    dg += tl.sum(tl.where(later, paths + to_end[:, None], 0.0), axis=0)
-    d_scores = (d_scores * decay).to(x.dtype)
-    db = tl.dot(x, tl.trans(end), input_precision="ieee") * (until * dt)[:, None]
-    db += tl.dot(d_scores, c, input_precision="ieee")
-    store_rows(db_ptr, db, rows, inside, head, H, N, BLOCK_N)
-
-    # both terms as [N, C]: Triton 3.4 to 3.7.0 miscompiles a product with trans(d_scores)
-    dc = tl.dot(state, tl.trans(d_o), input_precision="ieee") * since[None, :]
-    from_start = tl.sum(dc * tl.trans(c), axis=0)
-    dc += tl.dot(tl.trans(b), d_scores, input_precision="ieee")
-    store_rows(dc_ptr, tl.trans(dc), rows, inside, head, H, N, BLOCK_N)
-
+    # over each step: paths inside the chunk, from its start, to its end, and past it
+    paths = scores * tl.dot(x, tl.trans(d_o), input_precision="ieee") * dt[:, None]
+    paths = tl.associative_scan(paths, 1, _add, reverse=True)  # [from, over]
+    paths += tl.load(to_end_ptr + rows * H + head, mask=inside, other=0.0)[:, None]
+    dg = tl.sum(tl.where(steps[:, None] < steps[None, :], paths, 0.0), axis=0)
+    from_start = tl.load(from_start_ptr + rows * H + head, mask=inside, other=0.0)
     dg += tl.associative_scan(from_start, 0, _add, reverse=True)
+    past = 0.0
+    for n in range(0, N, 16):
+        end = _slice(ends_ptr, place, n, N, P, BLOCK_P)
+        past += tl.sum(end * _slice(states_ptr, place, n, N, P, BLOCK_P))
+    dg += past * tl.exp(tl.sum(g, axis=0))
+
     d_dt += dg * tl.load(a_ptr + head).to(tl.float32)
     tl.store(d_dt_ptr + rows * H + head, d_dt.to(d_dt_ptr.dtype.element_ty), mask=inside)
     # a chunk that no sequence uses has no states
