@@ -409,8 +409,8 @@ def _input_gradients_kernel(
     dg += tl.associative_scan(from_start, 0, _add, reverse=True)
     past = 0.0
     for n in range(0, N, 16):
-        end = _slice(ends_ptr, place, n, N, P, BLOCK_P)
-        past += tl.sum(end * _slice(states_ptr, place, n, N, P, BLOCK_P))
+        later = _slice(ends_ptr, place, n, N, P, BLOCK_P)
+        past += tl.sum(later * _slice(states_ptr, place, n, N, P, BLOCK_P))
     dg += past * tl.exp(tl.sum(g, axis=0))
 
     d_dt += dg * tl.load(a_ptr + head).to(tl.float32)
