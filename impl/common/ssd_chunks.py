@@ -391,15 +391,8 @@ def _input_gradients_kernel(
     scores = tl.dot(b, tl.trans(c), input_precision="ieee")  # [from, to]
     scores *= tl.trans(_decay_between(g, BLOCK_T))
 
-    end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P).to(b.dtype)
-    d_write = tl.dot(b, end, input_precision="ieee")
-    d_write *= _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)[:, None]
-    d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P)
-    d_write += tl.dot(scores.to(d_o.dtype), d_o, input_precision="ieee")
-    store_rows(dx_ptr, d_write * dt[:, None], rows, inside, head, H, P, BLOCK_P)
     x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
-    d_dt = tl.sum(x * d_write, axis=1)
-
+    d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P)
     # over each step: paths inside the chunk, from its start, to its end, and past it
     paths = scores * tl.dot(x, tl.trans(d_o), input_precision="ieee") * dt[:, None]
     paths = tl.associative_scan(paths, 1, _add, reverse=True)  # [from, over]
@@ -413,7 +406,12 @@ def _input_gradients_kernel(
         past += tl.sum(later * _slice(states_ptr, place, n, N, P, BLOCK_P))
     dg += past * tl.exp(tl.sum(g, axis=0))
 
-    d_dt += dg * tl.load(a_ptr + head).to(tl.float32)
+    end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P).to(b.dtype)
+    d_write = tl.dot(b, end, input_precision="ieee")
+    d_write *= _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)[:, None]
+    d_write += tl.dot(scores.to(d_o.dtype), d_o, input_precision="ieee")
+    store_rows(dx_ptr, d_write * dt[:, None], rows, inside, head, H, P, BLOCK_P)
+    d_dt = tl.sum(x * d_write, axis=1) + dg * tl.load(a_ptr + head).to(tl.float32)
     tl.store(d_dt_ptr + rows * H + head, d_dt.to(d_dt_ptr.dtype.element_ty), mask=inside)
     # a chunk that no sequence uses has no states
     tl.store(da_ptr + place, tl.sum(tl.where(inside, dg * dt, 0.0), axis=0))
