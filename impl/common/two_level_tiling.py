@@ -70,39 +70,45 @@ class _Tiled(torch.autograd.Function):
         q, k, v, i, f, h0, cu_seqlens, states = ctx.saved_tensors
         d_o = torch.zeros_like(v) if grads[0] is None else grads[0].contiguous()
         d_last = None if grads[1] is None else grads[1].contiguous()
-        launch = ctx.launch
+        launch, wants = ctx.launch, ctx.needs_input_grad
+        gated = wants[3] or wants[4]
+        paths = launch.paths(q) if gated else dict.fromkeys(_PATHS)
+        own, before = (k, states) if gated else (None, None)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         di, df, dh0 = (None if x is None else torch.empty_like(x) for x in (i, f, h0))
-        paths = launch.paths(q) if i is not None else _Launch.NO_PATHS
         later = torch.empty_like(states)
         _states_kernel[launch.each_state](
-            q, d_o, None, f, d_last, cu_seqlens, later, dh0,
-            states if i is not None else None, paths["through"], REVERSE=True, **launch.states,
+            q, d_o, None, f, d_last, cu_seqlens, later, dh0, before, paths["through"],
+            REVERSE=True, **launch.states,
         )  # fmt: skip
-        own = (q, k) if i is not None else (None, None)
-        _outputs_kernel[launch.each_tile("K")](
-            d_o, v, k, i, f, states, cu_seqlens, dq, own[0], paths["read"], paths["over"],
-            **launch.columns("V", "K"),
-        )  # fmt: skip
-        _sources_kernel[launch.each_tile("V")](
-            k, q, d_o, i, f, later, cu_seqlens, dv, None, None, None, None,
-            **launch.columns("K", "V"),
-        )  # fmt: skip
-        _sources_kernel[launch.each_tile("K")](
-            v, d_o, q, i, f, later, cu_seqlens, dk,
-            own[1], paths["written"], paths["kept"], paths["onward"], **launch.columns("V", "K"),
-        )  # fmt: skip
-        if i is not None:
+        if wants[0] or gated:
+            _outputs_kernel[launch.each_tile("K")](
+                d_o, v, k, i, f, states, cu_seqlens, dq, None if own is None else q,
+                paths["read"], paths["over"], **launch.columns("V", "K"),
+            )  # fmt: skip
+        if wants[2]:
+            _sources_kernel[launch.each_tile("V")](
+                k, q, d_o, i, f, later, cu_seqlens, dv, None, None, None, None,
+                **launch.columns("K", "V"),
+            )  # fmt: skip
+        if wants[1] or gated:
+            _sources_kernel[launch.each_tile("K")](
+                v, d_o, q, i, f, later, cu_seqlens, dk, own,
+                paths["written"], paths["kept"], paths["onward"], **launch.columns("V", "K"),
+            )  # fmt: skip
+        if gated:
             _gates_kernel[launch.each_tile("K")[::2]](
                 i, f, cu_seqlens, *paths.values(), di, df, **launch.gates
             )
         return dq, dk, dv, di, df, dh0, None, None
 
 
-class _Launch:
-    """Grids and size arguments of the kernels, and the path weights that one leaves to another."""
+_PATHS = ("through", "read", "over", "written", "kept", "onward")
+"""Sums of path weights that the kernels leave to the gradients of the gates."""
 
-    NO_PATHS = dict.fromkeys(("through", "read", "over", "written", "kept", "onward"))
+
+class _Launch:
+    """Grids and size arguments of the kernels, and what one leaves to another."""
 
     def __init__(
         self, sizes: dict[str, int], chunk: int, tile: int, columns: int, cu_seqlens: Tensor | None
@@ -143,17 +149,11 @@ class _Launch:
         }
 
     def paths(self, q: Tensor) -> dict[str, Tensor]:
-        """Sums of path weights in float32, by part of K: of rows, of tiles, and of chunks by part."""
+        """``_PATHS`` in float32, one sum a part of K: of rows, of tiles, and of chunks by part."""
         tiles, parts, heads = self.each_tile("K")
-        rows = (*q.shape[:3], parts)
-        shapes = {
-            "through": (self.chunks, heads, self.state_parts),
-            "read": rows,
-            "over": (tiles, heads, parts, self.per_chunk),
-            "written": rows,
-            "kept": rows,
-            "onward": (tiles, heads, parts),
-        }
+        rows, chunks = (*q.shape[:3], parts), (self.chunks, heads, self.state_parts)
+        over, onward = (tiles, heads, parts, self.per_chunk), (tiles, heads, parts)
+        shapes = dict(zip(_PATHS, (chunks, rows, over, rows, rows, onward), strict=True))
         return {
             name: torch.empty(shape, dtype=torch.float32, device=q.device)
             for name, shape in shapes.items()
@@ -357,20 +357,23 @@ def _outputs_kernel(
     for j in range(tile):
         there, remain = start + j * BLOCK_T, length - j * BLOCK_T
         others, present = there + steps, steps < remain
-        weight = _until(f_ptr, there, remain, head, H, BLOCK_T)
-        weight *= _written(i_ptr, others, present, head, H, BLOCK_T)
-        scores = weight[None, :] * _products(
-            x_ptr, y_ptr, rows, inside, others, present, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
-        )
         whole = _whole(f_ptr, there, remain, head, H, BLOCK_T)
         if own_ptr is not None:
             # paths from before tile j into this one; those over a tile before j go over j too
             own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
             paths = tl.sum(tl.sum(own * out, axis=1) * since, axis=0)
             over = tl.where(tiles == j, paths, over) * whole
+        weight = _until(f_ptr, there, remain, head, H, BLOCK_T)
+        weight *= _written(i_ptr, others, present, head, H, BLOCK_T)
+        scores = weight[None, :] * _products(
+            x_ptr, y_ptr, rows, inside, others, present, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
+        )
         z = _load_columns(z_ptr, others, present, outer, head, H, Z)
         out = out * whole + tl.dot(scores.to(z.dtype), z, input_precision="ieee")
     out *= since[:, None]
+    if own_ptr is not None:
+        own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
+        read = tl.cumsum(tl.sum(own * out, axis=1), axis=0, reverse=True)
 
     scores = _products(
         x_ptr, y_ptr, rows, inside, rows, inside, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
@@ -380,7 +383,6 @@ def _outputs_kernel(
     z = _load_columns(z_ptr, rows, inside, outer, head, H, Z)
     if own_ptr is not None:
         own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
-        read = tl.cumsum(tl.sum(own * out, axis=1), axis=0, reverse=True)
         paths = scores * tl.dot(own, tl.trans(z), input_precision="ieee")
         paths = tl.cumsum(paths, axis=0, reverse=True)  # into this step and those behind it
         read += tl.sum(tl.where(steps[:, None] > steps[None, :], paths, 0.0), axis=1)
@@ -436,11 +438,9 @@ def _sources_kernel(
 
     if own_ptr is not None:
         own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
-        kept = tl.sum(own * out, axis=1) * written
-        kept = tl.where(steps[:, None] > steps[None, :], kept[None, :], 0.0)
         parts = tl.num_programs(1)
         at = (rows * H + head) * parts + part
-        tl.store(kept_ptr + at, tl.sum(kept, axis=1), mask=inside)
+        tl.store(kept_ptr + at, tl.sum(own * out, axis=1) * written, mask=inside)
         tl.store(onward_ptr + (place.to(tl.int64) * H + head) * parts + part, onward)
     scores = _products(
         x_ptr, y_ptr, rows, inside, rows, inside, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
@@ -478,7 +478,7 @@ def _gates_kernel(
         at = (chunk.to(tl.int64) * H + head) * STATE_PARTS + part
         crossing += tl.load(through_ptr + at)
     dg = tl.zeros((BLOCK_T,), tl.float32)
-    written = tl.zeros((BLOCK_T,), tl.float32)
+    written, kept = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     for part in range(KEY_PARTS):
         at = (others + part) * per_chunk + tile
         crossing += tl.sum(tl.load(over_ptr + at, mask=tiles > tile, other=0.0), axis=0)
@@ -486,8 +486,10 @@ def _gates_kernel(
         crossing += tl.sum(tl.load(onward_ptr + at, mask=tiles < tile, other=0.0), axis=0)
         at = (rows * H + head) * KEY_PARTS + part
         dg += tl.load(read_ptr + at, mask=inside, other=0.0)
-        dg += tl.load(kept_ptr + at, mask=inside, other=0.0)
+        kept += tl.load(kept_ptr + at, mask=inside, other=0.0)
         written += tl.load(written_ptr + at, mask=inside, other=0.0)
+    # what an earlier step of the tile wrote goes over this one to a later tile
+    dg += tl.sum(tl.where(steps[:, None] > steps[None, :], kept[None, :], 0.0), axis=1)
     i = tl.load(i_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
     f = tl.load(f_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
     di, df = written * tl.sigmoid(-i), (dg + crossing) * tl.sigmoid(-f)
