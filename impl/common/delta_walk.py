@@ -42,6 +42,7 @@ from impl.common.sequences import (
     store_rows,
     store_state,
 )
+from impl.common.unit_lower import unit_lower_inverse
 
 WIDEST = 128
 """Largest K and V: a float32 state of 128 x 128 is a quarter of a multiprocessor's registers."""
@@ -49,15 +50,17 @@ WIDEST = 128
 
 def delta_walk(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, h0: Tensor | None,
-    cu_seqlens: Tensor | None, sizes: dict[str, int], chunk: int,
+    cu_seqlens: Tensor | None, sizes: dict[str, int], chunk: int, inverse: str = "doubling",
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``o`` and the last state of the delta rule, gated when there is a ``g``."""
-    return _Walk.apply(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk)  # pyright: ignore[reportReturnType]
+    return _Walk.apply(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk, inverse)  # pyright: ignore[reportReturnType]
 
 
 class _Walk(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q, k, v, beta, g, h0, cu_seqlens, sizes: dict[str, int], chunk: int):
+    def forward(
+        ctx: Any, q, k, v, beta, g, h0, cu_seqlens, sizes: dict[str, int], chunk: int, method: str
+    ):  # fmt: skip
         q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
         g, h0 = (None if x is None else x.contiguous() for x in (g, h0))
         o, last = torch.empty_like(v), v.new_empty(sizes["S"], *k.shape[2:], v.shape[-1])
@@ -67,7 +70,7 @@ class _Walk(torch.autograd.Function):
             starts = v.new_empty(chunk_count(sizes, chunk, cu_seqlens), *last.shape[1:])
         meta = _meta(sizes, chunk)
         _delta_walk_kernel[(sizes["S"] * sizes["H"],)](
-            q, k, v, beta, g, h0, cu_seqlens, o, last, inverse, u, starts, **meta
+            q, k, v, beta, g, h0, cu_seqlens, o, last, inverse, u, starts, INVERSE=method, **meta
         )
         ctx.save_for_backward(q, k, v, beta, g, h0, cu_seqlens, inverse, u, starts)
         ctx.set_materialize_grads(False)
@@ -91,7 +94,7 @@ class _Walk(torch.autograd.Function):
             q, k, v, beta, g, u, starts, d_o, dr, ends, cu_seqlens, dq, dk, dv, dbeta, dg,
             ctx.sizes["S"], BLOCK_S=triton.next_power_of_2(ctx.sizes["S"]), **ctx.meta,
         )  # fmt: skip
-        return dq, dk, dv, dbeta, dg, dh0, None, None, None
+        return dq, dk, dv, dbeta, dg, dh0, None, None, None, None
 
 
 def _meta(sizes: dict[str, int], chunk: int) -> dict[str, int]:
@@ -129,28 +132,11 @@ def _decays(g_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr):
 
 
 @triton.jit
-def _unit_lower_inverse(below, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """``(I + below)^-1``, float32; ``below`` is zero above its diagonal, which is not read.
-
-    Inverses of diagonal blocks double in size: X becomes X - X L X, where L is ``below`` between
-    the blocks that now share one.
-    """
-    i, j = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    inverse = tl.where(i == j, 1.0, tl.where((i ^ j) == 1, -below, 0.0))
-    size = 2
-    while size < BLOCK_T:
-        joining = tl.where((i // size) ^ (j // size) == 1, below, 0.0)
-        joined = tl.dot(joining, inverse, input_precision=PRECISION)
-        inverse -= tl.dot(inverse, joined, input_precision=PRECISION)
-        size *= 2
-    return inverse
-
-
-@triton.jit
 def _delta_walk_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, h0_ptr, cu_seqlens_ptr,
     o_ptr, last_ptr, inverse_ptr, u_ptr, starts_ptr,
     T, H, K, V,
+    INVERSE: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
@@ -174,7 +160,7 @@ def _delta_walk_kernel(
         below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta
         # float32 to two bits, on matrix cores, where the result is rounded to half precision
         precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
-        inverse = _unit_lower_inverse(below, precision, BLOCK_T).to(dtype)
+        inverse = unit_lower_inverse(below, INVERSE, precision, BLOCK_T).to(dtype)
         recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
         wrong = (beta * (v - recalled)).to(dtype)
         u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
