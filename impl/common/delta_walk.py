@@ -23,6 +23,7 @@ The forward pass moves every input and output once. A backward pass costs it the
 at each start, C + V + K V / C numbers a step, and as many again for dR and G.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,17 +51,30 @@ WIDEST = 128
 
 def delta_walk(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, h0: Tensor | None,
-    cu_seqlens: Tensor | None, sizes: dict[str, int], chunk: int, inverse: str = "doubling",
+    cu_seqlens: Tensor | None, sizes: dict[str, int], chunk: int,
+    forwards: Callable[..., None] | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """``o`` and the last state of the delta rule, gated when there is a ``g``."""
-    return _Walk.apply(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk, inverse)  # pyright: ignore[reportReturnType]
+    """``o`` and the last state of the delta rule, gated when there is a ``g``.
+
+    ``forwards`` may stand in for ``walk_forwards``: it is handed the same and fills the same.
+    """
+    forwards = forwards or walk_forwards
+    return _Walk.apply(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk, forwards)  # pyright: ignore[reportReturnType]
+
+
+def walk_forwards(
+    tensors: tuple[Tensor | None, ...],
+    sizes: dict[str, int],
+    meta: dict[str, int],
+    inverse: str = "doubling",
+) -> None:
+    """Fill ``o`` and the last state, and what a backward pass needs where it is not None."""
+    _delta_walk_kernel[(sizes["S"] * sizes["H"],)](*tensors, INVERSE=inverse, **meta)
 
 
 class _Walk(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q, k, v, beta, g, h0, cu_seqlens, sizes: dict[str, int], chunk: int, method: str
-    ):  # fmt: skip
+    def forward(ctx: Any, q, k, v, beta, g, h0, cu_seqlens, sizes: dict[str, int], chunk, forwards):
         q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
         g, h0 = (None if x is None else x.contiguous() for x in (g, h0))
         o, last = torch.empty_like(v), v.new_empty(sizes["S"], *k.shape[2:], v.shape[-1])
@@ -69,9 +83,7 @@ class _Walk(torch.autograd.Function):
             inverse, u = v.new_empty(*beta.shape, chunk), torch.empty_like(v)
             starts = v.new_empty(chunk_count(sizes, chunk, cu_seqlens), *last.shape[1:])
         meta = _meta(sizes, chunk)
-        _delta_walk_kernel[(sizes["S"] * sizes["H"],)](
-            q, k, v, beta, g, h0, cu_seqlens, o, last, inverse, u, starts, INVERSE=method, **meta
-        )
+        forwards((q, k, v, beta, g, h0, cu_seqlens, o, last, inverse, u, starts), sizes, meta)
         ctx.save_for_backward(q, k, v, beta, g, h0, cu_seqlens, inverse, u, starts)
         ctx.set_materialize_grads(False)
         ctx.sizes, ctx.meta = sizes, meta

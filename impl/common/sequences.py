@@ -105,26 +105,29 @@ def chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S: tl.constexpr, BLOCK_T: tl.con
 
 
 @triton.jit
-def load_rows(x_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr):
-    """Rows of one head of a contiguous [rows, H, K] tensor; zero past the end."""
-    k = tl.arange(0, BLOCK_K)
+def load_rows(x_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first=0):
+    """Rows of one head of a contiguous [rows, H, K] tensor, from ``first``; zero past the end."""
+    k = first + tl.arange(0, BLOCK_K)
     at = (rows.to(tl.int64)[:, None] * H + head) * K + k[None, :]  # [BLOCK_T, BLOCK_K]
     return tl.load(x_ptr + at, mask=inside[:, None] & (k < K)[None, :], other=0.0)
 
 
 @triton.jit
-def store_rows(x_ptr, x, rows, inside, head, H, K, BLOCK_K: tl.constexpr):
-    """Write rows of one head of a contiguous [rows, H, K] tensor in its dtype."""
-    k = tl.arange(0, BLOCK_K)
+def store_rows(x_ptr, x, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first=0):
+    """Write rows of one head of a contiguous [rows, H, K] tensor, from ``first``, in its dtype."""
+    k = first + tl.arange(0, BLOCK_K)
     at = (rows.to(tl.int64)[:, None] * H + head) * K + k[None, :]  # [BLOCK_T, BLOCK_K]
     mask = inside[:, None] & (k < K)[None, :]
     tl.store(x_ptr + at, x.to(x_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr):
-    """State ``index`` of a contiguous [states, K, V] tensor in float32; zero past the edges."""
-    k, v = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
+def load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
+    """State ``index`` of a contiguous [states, K, V] tensor in float32; zero past the edges.
+
+    Columns from ``first``.
+    """
+    k, v = tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
     at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
     return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0).to(tl.float32)
 
@@ -138,8 +141,10 @@ def load_state_transposed(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl
 
 
 @triton.jit
-def store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr):
-    """Write state ``index`` of a contiguous [states, K, V] tensor in its dtype."""
-    k, v = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
+def store_state(
+    s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0
+):  # fmt: skip
+    """Write state ``index`` of a contiguous [states, K, V] tensor, columns from ``first``."""
+    k, v = tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
     at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
     tl.store(s_ptr + at, state.to(s_ptr.dtype.element_ty), mask=(k < K) & (v < V))

@@ -8,10 +8,12 @@ over the whole tile, C^2 multiplies and adds. Inverses of diagonal blocks that d
 iteration, have 2 log2(C / 2) products of C x C tiles in its place, which no step waits for longer.
 """
 
+import functools
+
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.delta_walk import WIDEST, delta_walk
+from impl.common.delta_walk import WIDEST, delta_walk, walk_forwards
 from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
@@ -44,4 +46,5 @@ def forward_substitution(
     """
     sizes = sequence_sizes(forward_substitution, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, "substitution")
+    forwards = functools.partial(walk_forwards, inverse="substitution")
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)

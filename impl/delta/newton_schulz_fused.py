@@ -9,10 +9,12 @@ steps of substitution. It moves what they move. It pays with digits: where keys 
 of A that X passes through grow as binomial coefficients before they cancel.
 """
 
+import functools
+
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.delta_walk import WIDEST, delta_walk
+from impl.common.delta_walk import WIDEST, delta_walk, walk_forwards
 from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
@@ -47,4 +49,5 @@ def newton_schulz_fused(
     """
     sizes = sequence_sizes(newton_schulz_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, "newton")
+    forwards = functools.partial(walk_forwards, inverse="newton")
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)
