@@ -26,7 +26,13 @@ class Traffic(Observer):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     "plugin_id",
-    ["chunkwise.linear_attention_fused", "fusion.gated_readout", "scans.tiled_scan"],
+    [
+        "chunkwise.linear_attention_fused",
+        "delta.chunkwise",
+        "delta.ssd_block_fused",
+        "fusion.gated_readout",
+        "scans.tiled_scan",
+    ],
 )
 def test_a_forward_pass_reads_inputs_once_and_writes_outputs_once(plugin_id, dtype):
     plugin = load(plugin_id)
@@ -64,6 +70,16 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
         truth, plain = op(**to(alone, torch.float64)), op(**alone)
         for each in zip((o[:, start:stop], state[i : i + 1]), truth, plain, strict=True):
             assert compare(f"sequence {i}", *each, torch.float32).excess <= 1
+
+
+@pytest.mark.parametrize("columns", [100, 128], ids=["the last not full", "two full ones"])
+def test_columns_of_values_in_programs_of_their_own_make_one_answer(columns):
+    dims = {"B": 1, "T": 40, "H": 2, "K": 20, "V": columns}
+    case = Case(load("delta.ssd_block_fused"), find("delta_rule"), dims, torch.float32)
+    inputs = case.inputs()
+    found = case.compare(case.run(inputs), inputs)
+    found += case.compare_gradients(case.gradients(inputs), inputs)
+    assert max(each.excess for each in found) <= 1
 
 
 @pytest.mark.parametrize(
