@@ -28,6 +28,8 @@ class Traffic(Observer):
     "plugin_id",
     [
         "chunkwise.linear_attention_fused",
+        "delta.chunkwise",
+        "delta.ssd_block_fused",
         "dplr.channel_gated_fused",
         "dplr.generalised_fused",
         "fusion.gated_readout",
@@ -70,6 +72,16 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
         truth, plain = op(**to(alone, torch.float64)), op(**alone)
         for each in zip((o[:, start:stop], state[i : i + 1]), truth, plain, strict=True):
             assert compare(f"sequence {i}", *each, torch.float32).excess <= 1
+
+
+@pytest.mark.parametrize("columns", [100, 128], ids=["the last not full", "two full ones"])
+def test_columns_of_values_in_programs_of_their_own_make_one_answer(columns):
+    dims = {"B": 1, "T": 40, "H": 2, "K": 20, "V": columns}
+    case = Case(load("delta.ssd_block_fused"), find("delta_rule"), dims, torch.float32)
+    inputs = case.inputs()
+    found = case.compare(case.run(inputs), inputs)
+    found += case.compare_gradients(case.gradients(inputs), inputs)
+    assert max(each.excess for each in found) <= 1
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ inverse. The forward pass moves every input and output once. A backward pass cos
 and S at each start, C + V + K V / C numbers a step, and as many again for dR and G.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ from impl.common.sequences import (
     store_rows,
     store_state,
 )
+from impl.common.unit_lower import unit_lower_inverse
 
 WIDEST = 128
 """Largest K and V."""
@@ -57,17 +59,30 @@ TILE = 32
 def delta_walk(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, h0: Tensor | None,
     cu_seqlens: Tensor | None, sizes: dict[str, int], chunk: int,
+    forwards: Callable[..., None] | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``o`` and the last state of the delta rule, gated when there is a ``g``.
 
     ``sizes["R"]`` corrections a token, one where it is absent, at most ``chunk`` and, with ``g``, one.
+    ``forwards`` may stand in for ``walk_forwards``: it is handed the same and fills the same.
     """
-    return _Walk.apply(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk)  # pyright: ignore[reportReturnType]
+    forwards = forwards or walk_forwards
+    return _Walk.apply(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk, forwards)  # pyright: ignore[reportReturnType]
+
+
+def walk_forwards(
+    tensors: tuple[Tensor | None, ...],
+    grid: tuple[int, int],
+    meta: dict[str, int],
+    inverse: str = "doubling",
+) -> None:
+    """Fill ``o`` and the last state, and what a backward pass needs where it is not None."""
+    _delta_walk_kernel[grid](*tensors, INVERSE=inverse, **meta)
 
 
 class _Walk(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q, k, v, beta, g, h0, cu_seqlens, sizes: dict[str, int], chunk: int):
+    def forward(ctx: Any, q, k, v, beta, g, h0, cu_seqlens, sizes: dict[str, int], chunk, forwards):
         q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
         g, h0 = (None if x is None else x.contiguous() for x in (g, h0))
         o = v.new_empty(*q.shape[:-1], v.shape[-1])
@@ -78,9 +93,7 @@ class _Walk(torch.autograd.Function):
             inverse, u = v.new_empty(*beta.shape, chunk), torch.empty_like(v)
             chunks = chunk_count(sizes, chunk // meta["R"], cu_seqlens)
             starts = v.new_empty(chunks, *last.shape[1:])
-        _delta_walk_kernel[grid](
-            q, k, v, beta, g, h0, cu_seqlens, o, last, inverse, u, starts, **meta
-        )
+        forwards((q, k, v, beta, g, h0, cu_seqlens, o, last, inverse, u, starts), grid, meta)
         ctx.save_for_backward(q, k, v, beta, g, h0, cu_seqlens, inverse, u, starts)
         ctx.set_materialize_grads(False)
         ctx.sizes, ctx.grid, ctx.meta = sizes, grid, meta
@@ -103,7 +116,7 @@ class _Walk(torch.autograd.Function):
             q, k, v, beta, g, u, starts, d_o, dr, ends, cu_seqlens, dq, dk, dv, dbeta, dg,
             ctx.sizes["S"], BLOCK_S=triton.next_power_of_2(ctx.sizes["S"]), **ctx.meta,
         )  # fmt: skip
-        return dq, dk, dv, dbeta, dg, dh0, None, None, None
+        return dq, dk, dv, dbeta, dg, dh0, None, None, None, None
 
 
 def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[str, int]]:
@@ -164,28 +177,11 @@ def _reads(between, since, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.c
 
 
 @triton.jit
-def _unit_lower_inverse(below, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """``(I + below)^-1``, float32; ``below`` is zero above its diagonal, which is not read.
-
-    Inverses of diagonal blocks double in size: X becomes X - X L X, where L is ``below`` between
-    the blocks that now share one.
-    """
-    i, j = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    inverse = tl.where(i == j, 1.0, tl.where((i ^ j) == 1, -below, 0.0))
-    size = 2
-    while size < BLOCK_T:
-        joining = tl.where((i // size) ^ (j // size) == 1, below, 0.0)
-        joined = tl.dot(joining, inverse, input_precision=PRECISION)
-        inverse -= tl.dot(inverse, joined, input_precision=PRECISION)
-        size *= 2
-    return inverse
-
-
-@triton.jit
 def _delta_walk_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, h0_ptr, cu_seqlens_ptr,
     o_ptr, last_ptr, inverse_ptr, u_ptr, starts_ptr,
     T, H, K, V,
+    INVERSE: tl.constexpr,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_V: tl.constexpr,
 ):  # fmt: skip
@@ -217,7 +213,7 @@ def _delta_walk_kernel(
         o = tl.dot(q, state.to(dtype), input_precision="ieee") * read_since[:, None]
         # float32 to two bits, on matrix cores, where the result is rounded to half precision
         precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
-        inverse = _unit_lower_inverse(below, precision, BLOCK_T).to(dtype)
+        inverse = unit_lower_inverse(below, INVERSE, precision, BLOCK_T).to(dtype)
         u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
         if starts_ptr is not None:
             # of all tiles alike

@@ -1,0 +1,50 @@
+"""Forward substitution on chip: the fused walk of the delta rule, its inverse row by row.
+
+    X[i] = I[i] - A[i] X,   i = 1, ..., C - 1,   A = diag(beta) K K^T below the diagonal
+    U = X diag(beta) (V - K S),   O = Q S + tril(Q K^T) U,   S <- S + K^T U
+
+C - 1 dependent steps a chunk outside the matrix cores, a row times a tile each. Inverses of diagonal
+blocks that double, and Newton's iteration, have 2 log2(C / 2) products of C x C tiles in their place.
+It keeps every digit that the keys leave, as doubling does; all three move the same bytes.
+"""
+
+import functools
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from impl.common.delta_walk import WIDEST, delta_walk, walk_forwards
+from impl.common.sequences import at_most, sequence_sizes
+from impl.registry import implements
+
+
+@implements(
+    "delta_rule",
+    source="S. Yang et al., NeurIPS 2024, arXiv:2406.06484",
+    trick="ut-transform",
+    needs=("triton",),
+    accepts={
+        "K": {"at_most": 128},
+        "V": {"at_most": 128},
+        "dtype": ["float32", "bfloat16", "float16"],
+    },
+    knobs={"chunk": (16, 32, 64)},
+)
+def forward_substitution(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    chunk: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    sizes = sequence_sizes(forward_substitution, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(sizes, K=WIDEST, V=WIDEST)
+    forwards = functools.partial(walk_forwards, inverse="substitution")
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)

@@ -1,0 +1,155 @@
+# pyright: basic, reportArgumentType=false
+"""Block-semiseparable form on chip: the blocks of a chunk composed by products, the state kept there.
+
+A block of Q steps moves the state by S -> S - K^T W S + K^T Y, from a small system of its own,
+
+    [W | Y] = (I + A)^-1 diag(beta) [K | V],   A = diag(beta) K K^T below the diagonal.
+
+Two blocks behind one another are one of twice the steps, whose second half has met the first,
+
+    [W | Y] <- [W | Y] - (W K^T, between the two) [W | Y],
+
+so that log2(C / Q) such products make a chunk of C steps of C / Q blocks, all pairs at once. Then
+
+    U = Y - W S,   O = Q S + tril(Q K^T) U,   S <- S + K^T U.
+
+A transition stays in its factors: K^T W, of rank C, would be K^2 numbers for every block. Only
+U waits for the state, through one product, where the inverse of a whole chunk has two. Against that
+inverse, 4 C^3 (log2(C) - 1) multiplies and adds, it has 4 C^3 (log2(Q) - 1) and 2 C^2 (2 K + V) for
+each doubling of the blocks, and W, 2 C^2 K. Forwards it reads every input once and writes every output
+once. V is cut into columns for programs of their own, which all compute W; backwards it is the walk.
+"""
+
+import functools
+
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from impl.common.delta_walk import WIDEST, delta_walk
+from impl.common.sequences import (
+    at_most,
+    first_chunk,
+    load_rows,
+    load_state,
+    sequence_sizes,
+    span,
+    store_rows,
+    store_state,
+)
+from impl.common.sequences import (
+    block as block_of,
+)
+from impl.common.unit_lower import doubled_inverse
+from impl.registry import implements
+
+COLUMNS = 64
+"""Of V to a program: a float32 state of 128 x 64 is an eighth of a multiprocessor's registers."""
+
+
+@implements(
+    "delta_rule",
+    source="T. Dao and A. Gu, ICML 2024, arXiv:2405.21060; S. Yang et al., NeurIPS 2024,"
+    " arXiv:2406.06484",
+    trick="semiseparable-block-decomposition",
+    needs=("triton",),
+    accepts={
+        "K": {"at_most": 128},
+        "V": {"at_most": 128},
+        "dtype": ["float32", "bfloat16", "float16"],
+    },
+    knobs={"chunk": (32, 64), "block": (8, 16)},
+)
+def ssd_block_fused(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    chunk: int = 32,
+    block: int = 16,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
+
+    ``block`` divides ``chunk``. With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the
+    final state have S rows.
+    """
+    sizes = sequence_sizes(ssd_block_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(sizes, K=WIDEST, V=WIDEST)
+    forwards = functools.partial(_blocks_forwards, steps=block)
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)
+
+
+def _blocks_forwards(
+    tensors: tuple[Tensor | None, ...], grid: tuple[int, int], meta: dict[str, int], steps: int
+) -> None:
+    """Fills what ``walk_forwards`` fills."""
+    q, k, v, beta, _, *rest = tensors
+    columns = min(block_of(meta["V"]), COLUMNS)
+    _ssd_block_kernel[(grid[0], triton.cdiv(meta["V"], columns))](
+        q, k, v, beta, *rest, *(meta[axis] for axis in "THKV"),
+        BLOCK=steps, BLOCK_T=meta["BLOCK_T"], BLOCK_K=meta["BLOCK_K"], BLOCK_V=columns,
+        num_warps=8, num_stages=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def _ssd_block_kernel(
+    q_ptr, k_ptr, v_ptr, beta_ptr, h0_ptr, cu_seqlens_ptr,
+    o_ptr, last_ptr, inverse_ptr, u_ptr, starts_ptr,
+    T, H, K, V,
+    BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
+    head = index % H
+    start, length = span(cu_seqlens_ptr, index // H, T)
+    chunk = first_chunk(cu_seqlens_ptr, index // H, T, BLOCK_T)
+    steps = tl.arange(0, BLOCK_T)
+    i, j = steps[:, None], steps[None, :]
+    state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
+    if h0_ptr is not None:
+        state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+
+    for done in range(0, length, BLOCK_T):
+        rows, inside = start + done + steps, done + steps < length
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
+        beta = tl.load(beta_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
+        dtype = k.dtype
+
+        below = tl.dot(k, tl.trans(k), input_precision="ieee") * beta[:, None]
+        below = tl.where(i > j, below, 0.0)
+        # float32 to two bits, on matrix cores, where the result is rounded to half precision
+        precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
+        inverse = doubled_inverse(below, precision, BLOCK, BLOCK_T)
+        weights = (inverse * beta[None, :]).to(dtype)
+        w = tl.dot(weights, k, input_precision="ieee")
+        y = tl.dot(weights, v, input_precision="ieee")
+        size = BLOCK
+        while size < BLOCK_T:
+            met = tl.dot(w.to(dtype), tl.trans(k), input_precision="ieee")
+            met = tl.where((i > j) & ((i // size) ^ (j // size) == 1), met, 0.0).to(dtype)
+            w -= tl.dot(met, w.to(dtype), input_precision="ieee")
+            y -= tl.dot(met, y.to(dtype), input_precision="ieee")
+            if inverse_ptr is not None:
+                inverse -= tl.dot(met, inverse.to(dtype), input_precision="ieee")
+            size *= 2
+        u = (y - tl.dot(w.to(dtype), state.to(dtype), input_precision="ieee")).to(dtype)
+        if inverse_ptr is not None:
+            # the same for all columns of V
+            once = inside & (first == 0)
+            store_rows(inverse_ptr, inverse, rows, once, head, H, BLOCK_T, BLOCK_T)
+            store_rows(u_ptr, u, rows, inside, head, H, V, BLOCK_V, first)
+            place = (chunk + done // BLOCK_T) * H + head
+            store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
+
+        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
+        scores = tl.where(i >= j, tl.dot(q, tl.trans(k), input_precision="ieee"), 0.0)
+        o = tl.dot(q, state.to(dtype), input_precision="ieee")
+        o += tl.dot(scores.to(dtype), u, input_precision="ieee")
+        store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V, first)
+        state += tl.dot(tl.trans(k), u, input_precision="ieee")
+    store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
