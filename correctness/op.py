@@ -276,7 +276,7 @@ HEADS = (
     {"B": 1, "T": 65, "H": 2, "K": 16, "V": 24},
     {"B": 1, "T": 131, "H": 1, "K": 24, "V": 16},
 )
-WIDE_HEADS = (*HEADS[:3], {**HEADS[3], "V": 40}, HEADS[4])
+WIDE_HEADS = (*HEADS[:4], {**HEADS[4], "V": 40})
 """Values of more than one tile of 32."""
 GROUPS = (
     {"B": 1, "T": 1, "H": 1, "P": 16, "G": 1, "N": 16},
