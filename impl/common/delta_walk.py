@@ -24,8 +24,9 @@ reads after its last, so that M, 1 up to there, stands in place of D in Q K^T an
 delta rule.
 
 The columns of S, V and O do not meet, so each tile of them has its programs, which all build the
-inverse. The forward pass moves every input and output once. A backward pass costs it the inverse, U
-and S at each start, C + V + K V / C numbers a step, and as many again for dR and G.
+inverse and ask for q, k, beta and g. The forward pass moves everything else once. A backward pass
+costs it the inverse, U and S at each start, C + V + K V / C numbers a step, and as many again for dR
+and G.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportCallIssue=false
 """Two levels of tiling: long chunks between which states pass, short tiles inside each of them.
 
     S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T,   o[t] = S[t]^T q[t]

@@ -1,4 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
+# pyright: reportCallIssue=false
 """Fused generalised delta rule (RWKV-7): the state stays on chip.
 
 One program a sequence and head walks the chunks. With B = eta * kappa, D[i, j] = exp(g[j+1] + ... + g[i]),
