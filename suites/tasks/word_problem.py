@@ -11,7 +11,7 @@ states follow it, real diagonal ones know no more than parity. S3, D4, S5, B3 an
 so no diagonal transition follows them. A generator here is one reflection (a swap, a flip of a sign),
 so one Householder step a token is enough if its eigenvalue may be -1; an element of S5 needs up to
 four. Words over Z8 are learned only when shorter ones come first. Over all 120 elements of S5 even
-then no control passes within this budget, so nothing is judged by them yet.
+then no control passes, nor with three times the budget, so nothing is judged by them yet.
 """
 
 import functools
