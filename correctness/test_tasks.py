@@ -176,7 +176,7 @@ def test_unknown_task_names_the_near_ones() -> None:
     [
         ("mqar-T32", 14, "want at least 16"),
         ("selective_copying-T24", 6, "want at least 8"),
-        ("hierarchical_copying-T24", 14, "want at least 16"),
+        ("hierarchical_copying-T16", 7, "want at least 8"),
         ("recall-pairs8-T18", 16, "want at least 17"),
         ("delayed_copy-T33", 7, "want at least 8"),
         ("periodic_signal-T80", 16, "want more than the 16"),

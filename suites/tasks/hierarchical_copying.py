@@ -3,8 +3,8 @@
 A sequence scatters ``kept`` symbols over blanks, every one at one of ``levels`` levels, and ends in
 ``kept`` markers: one for every symbol of the first level, then of the second, and so on. A marker says
 the level, and is answered by the next symbol of that level. To find a level's symbols is recall; to
-give them in turn is counting within a level. The score ranks; it is taken with half as many places
-more, because attention without positions, which learns the task, loses count at twice as many.
+give them in turn is counting within a level. The score is taken with half as many places more, because
+attention without positions, which learns the task, loses count the more places there are.
 """
 
 from typing import TYPE_CHECKING
@@ -106,15 +106,16 @@ def setting(*, length: int, kept: int, levels: int, symbols: int, **kind: object
 
 SETTINGS = (
     setting(
-        length=24,
-        kept=8,
-        levels=3,
+        # of 8 symbols at 3 levels the control that must pass scores 0.92 after 2000 steps, short of solved
+        length=16,
+        kept=4,
+        levels=2,
         symbols=8,
         width=32,
         layers=2,
         parameters=2 * 20 * 32**2,
         batch=32,
-        tokens=800 * 32 * 24,
+        tokens=800 * 32 * 16,
         must_pass=("mixers.softmax",),
         must_fail=("mixers.oscillator",),
     ),
