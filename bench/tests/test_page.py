@@ -113,7 +113,7 @@ def test_a_status_that_was_reported_is_no_result_to_reproduce(shown: Any) -> Non
 def test_a_claim_comes_with_its_evidence(shown: Any) -> None:
     claims = [claim for one in shown["proposals"] for claim in one["claims"]]
     evidence = [case for claim in claims for case in claim["evidence"]]
-    assert {case["machine"] for case in evidence} == {"miniature-cpu"}
+    assert {case["machine"] for case in evidence} == {"miniature-card", "miniature-cpu"}
     for case in evidence:
         low, high = case["interval"]
         assert low is None or low <= case["value"]
