@@ -3,8 +3,8 @@
 A sequence scatters ``kept`` symbols over blanks, every one at one of ``levels`` levels, and ends in
 ``kept`` markers: one for every symbol of the first level, then of the second, and so on. A marker says
 the level, and is answered by the next symbol of that level. To find a level's symbols is recall; to
-give them in turn is counting within a level. The score is taken with half as many places more, because
-attention without positions, which learns the task, loses count the more places there are.
+give them in turn is counting within a level. The score is taken with twice as many places, where a
+fixed filter, which half sorts the trained length, knows no more than what was met.
 """
 
 from typing import TYPE_CHECKING
@@ -90,7 +90,7 @@ def setting(*, length: int, kept: int, levels: int, symbols: int, **kind: object
     slots = length - kept
     return sized_task(
         name=f"hierarchical_copying-T{length}",
-        says=f"Copy {kept} symbols sorted by {levels} levels; scored with half as many places more.",
+        says=f"Copy {kept} symbols sorted by {levels} levels; scored with twice as many places.",
         sizes={"kept": kept, "levels": levels, "symbols": symbols},
         draw=draw,
         strategies={"of the level": of_the_level, "any symbol": any_symbol},
@@ -98,8 +98,8 @@ def setting(*, length: int, kept: int, levels: int, symbols: int, **kind: object
         vocabulary=levels * symbols + levels + 1,
         classes=symbols,
         length=length,
-        test_length=slots + slots // 2 + kept,
-        lengths=(length, slots + slots // 2 + kept, 2 * slots + kept, 4 * slots + kept),
+        test_length=2 * slots + kept,
+        lengths=(length, 2 * slots + kept, 4 * slots + kept),
         **kind,
     )
 
