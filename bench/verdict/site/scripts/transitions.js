@@ -47,9 +47,11 @@
         choice("machine", "machine", named(machines), wish.machine, pick("machine")),
         choice("shown", "transitions", shownOptions(), wish.shown, pick("shown")),
       );
+      // of any group, so that a mixer is shown on all groups or on none
+      const controls = whole.panels.flatMap((one) => Object.values(one.controls).flat());
       const panels = whole.panels
         .filter((one) => one.machine === wish.machine)
-        .map((one) => ({ ...one, rows: one.rows.filter((row) => fits(row.mixer, one)) }));
+        .map((one) => ({ ...one, rows: one.rows.filter((row) => fits(row.mixer, controls)) }));
       site.replace(place, overview(panels), panels.map(panel));
     }
     draw();
@@ -61,12 +63,11 @@
       data.proposals.filter(met).map((one) => [one.id, one.id + " " + site.title(one)]),
     );
   }
-  function fits(mixer, panel) {
+  function fits(mixer, controls) {
     if (wish.shown === "all") {
       return true;
     }
     const proposal = data.proposals.find((one) => one.id === wish.shown);
-    const controls = Object.values(panel.controls).flat();
     return proposal
       ? proposal.plugins.concat(controls).includes(mixer)
       : base(mixer) === mixer || controls.includes(mixer);
