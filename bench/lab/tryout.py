@@ -220,22 +220,6 @@ def _rated(held: Tryout, results: Results) -> dict[str, float]:
     return rates
 
 
-def measure(
-    task: "Task",
-    mixers: Sequence[str],
-    seeds: int,
-    *,
-    tokens: int | None = None,
-    device: str = "cpu",
-    workers: int = 2,
-    progress: Progress | None = None,
-) -> list[Measurement]:
-    """Figures of ``mixers`` and the controls on ``task``: sample i is seed i, paired by the group."""
-    held = tryout(task, mixers, seeds, tokens)
-    results, _ = hold(held, device=device, workers=workers, progress=progress)
-    return list(measurements(held, results, device))
-
-
 def cache(held: Tryout) -> Cache:
     """Hold a tryout on the machine's device: what asv's ``setup_cache`` keeps for its trackers."""
     results, _ = hold(held, device=runner.default_device(), progress=report)
