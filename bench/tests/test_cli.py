@@ -322,8 +322,9 @@ def test_listing_imports_no_torch_and_is_quick(words: list[str]) -> None:
     seconds, *heavy = done.stderr.split()
     assert done.returncode == 0
     assert heavy == []
-    # of the processor, start of Python included: a busy machine must not fail the test
-    assert float(seconds) < 0.3
+    # Of the processor, start of Python included. A quiet core takes 0.3 s and one whose twin is
+    # busy half as much again; torch alone takes longer than the limit.
+    assert float(seconds) < 1.0
 
 
 def test_closed_pipe_is_no_error() -> None:
