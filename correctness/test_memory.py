@@ -34,11 +34,11 @@ def test_a_state_of_zeros_stays_one_and_lets_the_gradient_through() -> None:
 
 def test_undivided_second_moments_erase_more_than_there_is() -> None:
     # the same unit key over and over: P k grows to 1 / (1 - gamma) = 50
-    k = torch.zeros(1, 200, 1, N, dtype=WIDE)
+    k = torch.zeros(1, 1, 200, N, dtype=WIDE)
     k[..., 0] = 1.0
     gamma = torch.tensor([0.98], dtype=WIDE)
     found, _ = called_up(k, gamma.log(), torch.zeros(1, 1, N, N, dtype=WIDE))
-    erased = found[0, -1, 0]
+    erased = found[0, 0, -1]
     reflected = torch.eye(N, dtype=WIDE) - 0.5 * torch.outer(erased, erased)
     unit = erased / erased.norm()
     assert erased.norm() > 40

@@ -8,7 +8,8 @@ steps before the state is walked, which then is a delta rule whose removal is no
 Divided by its length e keeps every transition's norm at most 1; undivided, |P k| reaches
 1 / (1 - gamma), and the step is a reflection that grows.
 
-P is K^2 elements a head beside the K V of S: twice the state, and T^2 K multiply-adds more, or
+Every transition is written out here, which short sequences on a CPU train fastest by; chunks, for all
+others, are ``impl/dplr/generalised.py``. P is K^2 elements a head beside the K V of S: twice the state, and T^2 K multiply-adds more, or
 T C K + 2 T K^2 in chunks. ``metric`` none takes e = k.
 """
 
@@ -18,23 +19,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from impl.common.decay_gates import first_bias, log_decay
-from impl.common.heads import head_width
-from impl.dplr.generalised import generalised
+from impl.common.heads import head_width, merge, split
+from impl.common.matrix_scan import matrix_scan
 from impl.registry import mixer
 
 
 def called_up(
-    k: Float[Tensor, "B T H K"], log_gamma: Float[Tensor, " H"], before: Tensor
-) -> tuple[Float[Tensor, "B T H K"], Float[Tensor, "B H K K"]]:
+    k: Float[Tensor, "B H T K"], log_gamma: Float[Tensor, " H"], before: Tensor
+) -> tuple[Float[Tensor, "B H T K"], Float[Tensor, "B H K K"]]:
     """``P[t] k[t]`` for all steps, and the last ``P``, from ``before``."""
-    steps = torch.arange(k.shape[1], device=k.device, dtype=k.dtype)
+    steps = torch.arange(k.shape[2], device=k.device, dtype=k.dtype)
     apart = (steps[:, None] - steps).clamp_min(0.0)
     weights = (log_gamma[:, None, None] * apart).exp().tril()  # [H, T, T]
     since = (log_gamma[:, None] * (steps + 1)).exp()  # [H, T]
-    keys = k.transpose(1, 2)  # [B, H, T, K]
-    found = (keys @ keys.mT * weights) @ keys + since[..., None] * (keys @ before)
-    last = since[:, -1, None, None] * before + (weights[:, -1, :, None] * keys).mT @ keys
-    return found.transpose(1, 2), last
+    found = (k @ k.mT * weights) @ k + since[..., None] * (k @ before)
+    return found, since[:, -1, None, None] * before + (weights[:, -1, :, None] * k).mT @ k
 
 
 @mixer(
@@ -60,19 +59,20 @@ class SecondOrder(nn.Module):
 
     def run(self, x: Float[Tensor, "B T D"], state: Tensor) -> tuple[Tensor, Tensor]:
         """Output of all tokens and the last state, ``S`` with ``P`` behind it."""
-        q, k, v, f = (
-            layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.q, self.k, self.v, self.g)
-        )
+        q, k, v, f = (split(layer(x), self.heads) for layer in (self.q, self.k, self.v, self.g))
         q, k = (functional.normalize(functional.silu(u), dim=-1) for u in (q, k))
         memory, moment = state[..., : self.channels], state[..., self.channels :]
-        erased = k
+        e = k
         if self.gamma is not None:
             found, moment = called_up(k, functional.logsigmoid(self.gamma), moment)
-            erased = functional.normalize(found, dim=-1)
-        beta = torch.sigmoid(self.b(x))[..., None]
-        decays = log_decay(f, "sigmoid")
-        o, memory = generalised(q, beta * k, v, erased, beta.expand_as(k), decays, memory)
-        return self.o(self.norm(o).flatten(-2)), torch.cat([memory, moment], dim=-1)
+            e = functional.normalize(found, dim=-1)
+        beta, alpha = split(torch.sigmoid(self.b(x)), self.heads), log_decay(f, "sigmoid").exp()
+        steps = torch.diag_embed(alpha) - (beta * e)[..., :, None] * e[..., None, :]
+        written = (beta * k)[..., :, None] * v[..., None, :]
+        h = matrix_scan(steps.flatten(0, 1), written.flatten(0, 1), memory.flatten(0, 1))
+        h = h.unflatten(0, (-1, self.heads))
+        o = self.norm((q[..., None, :] @ h)[..., 0, :])
+        return self.o(merge(o)), torch.cat([h[:, :, -1], moment], dim=-1)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         return self.run(x, self.initial(len(x), x.device, x.dtype))[0]
