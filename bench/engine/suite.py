@@ -1,9 +1,10 @@
 """A suite: which sizes and dtypes of which op or layer, read from ``suites/<name>.toml``. No torch.
 
-The contestants of an op are all plugins that implement it, so a new plugin appears with no edit; a
-table ``[layers.<name>]`` names the mixers that meet as layers, the first as the baseline. Plugins are
-read off the tree this file stands in, also when an older commit is being measured: asv wants the
-same parameters for all of history, and what a commit lacks is not run there.
+The contestants of an op are all plugins that implement it, so a new plugin appears with no edit, or
+those that its table names; a table ``[layers.<name>]`` names the mixers that meet as layers, the
+first as the baseline. Plugins are read off the tree this file stands in, also when an older commit is
+being measured: asv wants the same parameters for all of history, and what a commit lacks is not run
+there.
 """
 
 import functools
@@ -22,7 +23,7 @@ from . import layer, rivals
 from .checkout import TREE
 from .rivals import Baseline
 
-OPTIONAL = {"modelled_sizes", "trained_sizes", "compiled_sizes", "seconds"}
+OPTIONAL = {"plugins", "modelled_sizes", "trained_sizes", "compiled_sizes", "seconds"}
 KEYS = {"sizes", *OPTIONAL, "dtypes", "baseline"}
 LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers", "seconds"}
 
@@ -140,6 +141,11 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
     if op not in known:
         raise ValueError(f"{where}: no op is called {op!r}; there are {', '.join(known)}")
     _check_keys(where, table, KEYS)
+    if unknown := sorted(set(table.get("plugins", ())) - set(ids)):
+        raise ValueError(
+            f"{where}: {unknown[0]} does not compute {op}, want some of {', '.join(ids)}"
+        )
+    ids = table.get("plugins", ids)
     sizes = tuple(table["sizes"])
     modelled = tuple(table.get("modelled_sizes", sizes))
     trained, compiled = (tuple(table.get(f"{what}_sizes", ())) for what in ("trained", "compiled"))

@@ -58,7 +58,7 @@ def test_a_backward_pass_that_is_excused_has_no_figure():
 
 
 def test_training_is_traced_at_its_own_sizes_and_nowhere_else():
-    (contest,) = (each for each in suite.load("core").contests if each.op == "delta_rule")
+    (contest,) = (each for each in suite.load("substrate").contests if each.op == "delta_rule")
     for problem in problems(contest, "cpu"):
         name = "-".join(f"{axis}{size}" for axis, size in problem.sizes.items())
         traced = {each for each in problem.metrics if METRICS[each].way is Way.TRACE}
