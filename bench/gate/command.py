@@ -15,7 +15,7 @@ from ..engine.checkout import Commit
 from ..engine.contest import Problem
 from ..engine.store import sizes_name
 from ..hardware import machine
-from ..lab import tryout
+from ..lab import agenda
 from . import binaries, exact, sides
 from .allowance import settings
 from .exact import Place, Score
@@ -188,21 +188,21 @@ def _compared(work: Work, problem: Problem, before: Sights, after: Sights) -> li
 def _tasks(work: Work, name: str) -> None:
     """Scores of the mixers that the change reaches, on the suite's tasks."""
     found: list[Score] = []
-    for each in tryout.tryouts(name):
+    for each in agenda.tryouts(name):
         mixers = tuple(mixer for mixer in each.mixers if mixer.partition("(")[0] in work.here)
         if mixers:
             found += _scored(work, replace(each, mixers=mixers))
     work.findings += exact.seeds(found, work.told)
 
 
-def _scored(work: Work, held: tryout.Tryout) -> Iterator[Score]:
+def _scored(work: Work, held: agenda.Tryout) -> Iterator[Score]:
     """The scores on one task; what is not ok on both sides is a finding at once."""
     task = held.task.name
     work.tell(f"{task}: {', '.join(held.mixers)} on both sides, {len(held.seeds)} seeds")
     before, after = work.on_both(lambda at, tell: sides.trained(held, at, work.device, tell))
     for mixer in held.mixers:
         work.measured.add(mixer.partition("(")[0])
-        place = Place(plugin=mixer, sizes=task, dtype=tryout.DTYPE)
+        place = Place(plugin=mixer, sizes=task, dtype=agenda.DTYPE)
         if broken := exact.outcome(place, before[mixer], after[mixer]):
             work.findings.append(broken)
             continue
