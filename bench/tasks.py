@@ -7,13 +7,13 @@ Relative imports keep it so: one ruler for all of history.
 import functools
 
 from .engine import suite, trackers
-from .lab import tryout
+from .lab import agenda, tryout
 from .record import benchmark_name
 
 TIMEOUT_S = 3600.0
 
 for _suite in suite.chosen():
-    for _held in tryout.tryouts(_suite):
+    for _held in agenda.tryouts(_suite):
         _name = benchmark_name.class_name(_suite, _held.subject)
         globals()[_name] = trackers.tracked(
             __name__,

@@ -29,8 +29,8 @@ from .trackers import Cache
 if TYPE_CHECKING:
     from impl.registry import Plugin
 
+    from ..lab.agenda import Tryout
     from ..lab.training import Run
-    from ..lab.tryout import Tryout
     from ..verdict.claims import Case
 
 Say = Callable[[str, str], None]
@@ -201,7 +201,7 @@ def groups(
     at: Commit | None = None,
 ) -> list[Group]:
     """Everything a suite measures, in the order of the run: the clock before the training."""
-    from ..lab import reproduction, tryout
+    from ..lab import agenda, reproduction, tryout_record
 
     place, device = store.Place.of(out, at), default_device()
     todo = [
@@ -216,11 +216,11 @@ def groups(
     # figures are judged against the ceilings of the same run
     found = [_calibrated(place, device)] if todo else []
     found += [_timed(name, place, contest, problem) for contest, problem in todo]
-    for held in tryout.tryouts(name):
+    for held in agenda.tryouts(name):
         if case is None:
             found.append(_trained(name, place, device, held))
         elif mixers := reproduction.needed(case, held):
-            part = tryout.part_of(name, held, mixers, device, place)
+            part = tryout_record.part_of(name, held, mixers, device, place)
             found.append(_trained(name, place, device, part))
     return found
 
@@ -262,7 +262,7 @@ def _timed(name: str, place: store.Place, contest: suite.Contest, problem: Probl
 
 
 def _trained(name: str, place: store.Place, device: str, held: "Tryout") -> Group:
-    from ..lab import tryout
+    from ..lab import tryout, tryout_record
     from ..lab.kept import Kept
 
     task = held.task.name
@@ -283,12 +283,12 @@ def _trained(name: str, place: store.Place, device: str, held: "Tryout") -> Grou
             # on a GPU a step is many small launches; on a CPU a run repeats to the bit by itself
             cohort=1 if device == "cpu" else len(held.seeds),
         )
-        tryout.keep(name, held, results, runs, device, place)
+        tryout_record.keep(name, held, results, runs, device, place)
         if not held.listed:
             kept.clear()
         return results.outcomes
 
-    return Group(task, lambda: tryout.is_kept(name, held, device, place), measure)
+    return Group(task, lambda: tryout_record.is_kept(name, held, device, place), measure)
 
 
 def _claimed() -> "set[str]":

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from ..engine import rivals
 from ..engine.checkout import TREE
 from ..engine.metrics import KERNEL, METRICS, STATIC
-from ..lab.tryout import TRACKED
+from ..lab.agenda import TRACKED
 
 FILE = TREE / "suites" / "gate.toml"
 Worse = Literal["rise", "drop", "occupancy", "vanish", "never"]

@@ -7,24 +7,25 @@ import the head; the ruler and the suite are those of this checkout for both. No
 """
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ..engine import checkout, runner, suite
 from ..engine.checkout import Commit
 from ..engine.contest import Problem
 from ..engine.store import sizes_name
 from ..hardware import machine
-from ..lab import tryout
+from ..lab import agenda
 from . import binaries, exact, sides
-from .allowance import Settings, settings
+from .allowance import settings
 from .exact import Place, Score
-from .finding import Answer, Finding
-from .reach import Reach, reach
+from .finding import Answer
+from .pairings import pairings
+from .reach import reach
 from .report import Report
-from .sides import Contested, Sights
+from .sides import Sights
+from .work import Tell, Work
 
-Tell = Callable[[str], None]
 STACK_FILES = ("pyproject.toml", "constraints.txt")
 
 
@@ -52,7 +53,7 @@ def gate(base: Commit, head: Commit, asked: Asked, tell: Tell) -> Report:
     budget = asked.budget_s if asked.budget_s is not None else told.budget_s
     tell(f"reach of {base.hash[:12]} .. {head.hash[:12]}")
     touched = reach(base.tree, head.tree, everything=asked.everything)
-    work = _Work(base=base, head=head, touched=touched, device=device, told=told, tell=tell)
+    work = Work(base=base, head=head, touched=touched, device=device, told=told, tell=tell)
     notes = [*touched.notes, *_stack_notes(base, head), *_clock_notes(device, clock=clock)]
     if not _unreadable(work):
         _lines(work)
@@ -79,49 +80,7 @@ def gate(base: Commit, head: Commit, asked: Asked, tell: Tell) -> Report:
     )
 
 
-@dataclass(kw_only=True)
-class _Work:
-    """What is known so far."""
-
-    base: Commit
-    head: Commit
-    touched: Reach
-    device: str
-    told: Settings
-    tell: Tell
-    findings: list[Finding] = field(default_factory=list)
-    fit: list[tuple[suite.Contest, Problem]] = field(default_factory=list)
-    """Problems whose plugins are ok on both sides."""
-    measured: set[str] = field(default_factory=set)
-    """Ids that took part in something."""
-    same: set[tuple[str, str, str]] = field(default_factory=set)
-    """Plugin, sizes and dtype of binaries that are identical."""
-
-    @property
-    def here(self) -> Sequence[str]:
-        """Plugins that the change reaches and both sides can run here."""
-        return [
-            each
-            for each in self.touched.plugins
-            if not any(
-                side.plugins[each].missing() for side in (self.touched.base, self.touched.head)
-            )
-        ]
-
-    def on_both(self, measure: Callable[[Commit, Tell], Sights]) -> tuple[Sights, Sights]:
-        """The base's, then the head's."""
-        found = [
-            measure(at, lambda line, side=side: self.tell(f"{side}: {line}"))
-            for side, at in (("base", self.base), ("head", self.head))
-        ]
-        return found[0], found[1]
-
-    def line(self, plugin: str, answer: Answer, why: str) -> None:
-        """A finding that is about a plugin as a whole."""
-        self.findings.append(Place(plugin=plugin).finding("contract", answer, why))
-
-
-def _unreadable(work: _Work) -> bool:
+def _unreadable(work: Work) -> bool:
     """Whether a file of either side is no Python, or no plugin: nothing there can then be loaded."""
     before, after = work.touched.base.unreadable, work.touched.head.unreadable
     for file, reason in after.items():
@@ -138,7 +97,7 @@ def _unreadable(work: _Work) -> bool:
     return bool(after)
 
 
-def _lines(work: _Work) -> None:
+def _lines(work: Work) -> None:
     """Plugins that have no two sides to compare: new, removed, absent here."""
     touched = work.touched
     for each in touched.removed:
@@ -168,7 +127,7 @@ def _lines(work: _Work) -> None:
         work.line(each, answer, f"new, no base{said}")
 
 
-def _contests(work: _Work, contests: Sequence[suite.Contest]) -> None:
+def _contests(work: Work, contests: Sequence[suite.Contest]) -> None:
     """Contract, error and trace on the suite's problems."""
     for contest in _with_every_mixer(contests, work):
         plugins = _members(contest, work)
@@ -184,7 +143,7 @@ def _contests(work: _Work, contests: Sequence[suite.Contest]) -> None:
                 work.fit.append((contest, replace(problem, plugins=tuple(fit))))
 
 
-def _with_every_mixer(contests: Sequence[suite.Contest], work: _Work) -> Iterator[suite.Contest]:
+def _with_every_mixer(contests: Sequence[suite.Contest], work: Work) -> Iterator[suite.Contest]:
     """The contests; mixers that meet in none of the suite's layers join the first of them."""
     plugins = work.touched.head.plugins
     met = {
@@ -199,7 +158,7 @@ def _with_every_mixer(contests: Sequence[suite.Contest], work: _Work) -> Iterato
             yield contest
 
 
-def _members(contest: suite.Contest, work: _Work) -> tuple[str, ...]:
+def _members(contest: suite.Contest, work: Work) -> tuple[str, ...]:
     """Contestants that are measured: plugins of the op, or mixers with their knobs."""
     if contest.layers:
         return tuple(each for each in contest.plugins if each.partition("(")[0] in work.here)
@@ -211,7 +170,7 @@ def _members(contest: suite.Contest, work: _Work) -> tuple[str, ...]:
     )
 
 
-def _compared(work: _Work, problem: Problem, before: Sights, after: Sights) -> list[str]:
+def _compared(work: Work, problem: Problem, before: Sights, after: Sights) -> list[str]:
     """Findings on one problem; the plugins that are ok on both sides."""
     fit = []
     for plugin in problem.plugins:
@@ -226,24 +185,24 @@ def _compared(work: _Work, problem: Problem, before: Sights, after: Sights) -> l
     return fit
 
 
-def _tasks(work: _Work, name: str) -> None:
+def _tasks(work: Work, name: str) -> None:
     """Scores of the mixers that the change reaches, on the suite's tasks."""
     found: list[Score] = []
-    for each in tryout.tryouts(name):
+    for each in agenda.tryouts(name):
         mixers = tuple(mixer for mixer in each.mixers if mixer.partition("(")[0] in work.here)
         if mixers:
             found += _scored(work, replace(each, mixers=mixers))
     work.findings += exact.seeds(found, work.told)
 
 
-def _scored(work: _Work, held: tryout.Tryout) -> Iterator[Score]:
+def _scored(work: Work, held: agenda.Tryout) -> Iterator[Score]:
     """The scores on one task; what is not ok on both sides is a finding at once."""
     task = held.task.name
     work.tell(f"{task}: {', '.join(held.mixers)} on both sides, {len(held.seeds)} seeds")
     before, after = work.on_both(lambda at, tell: sides.trained(held, at, work.device, tell))
     for mixer in held.mixers:
         work.measured.add(mixer.partition("(")[0])
-        place = Place(plugin=mixer, sizes=task, dtype=tryout.DTYPE)
+        place = Place(plugin=mixer, sizes=task, dtype=agenda.DTYPE)
         if broken := exact.outcome(place, before[mixer], after[mixer]):
             work.findings.append(broken)
             continue
@@ -254,7 +213,7 @@ def _scored(work: _Work, held: tryout.Tryout) -> Iterator[Score]:
                 work.findings.append(each)
 
 
-def _others(work: _Work, notes: list[str]) -> None:
+def _others(work: Work, notes: list[str]) -> None:
     """Plugins of which the suite measures nothing: their contract is asked for all the same."""
     others = [each for each in work.here if each not in work.measured]
     if not others:
@@ -270,7 +229,7 @@ def _others(work: _Work, notes: list[str]) -> None:
     notes.append(f"the suite measures nothing but the contract of {', '.join(others)}")
 
 
-def _binaries(work: _Work) -> None:
+def _binaries(work: Work) -> None:
     """What Triton plugins compile to, at the sizes that are traced and, for identity, timed."""
     subjects: dict[binaries.Subject, bool] = {}
     for contest, problem in work.fit:
@@ -298,7 +257,7 @@ def _binaries(work: _Work) -> None:
             work.findings.append(place.finding("time", Answer.KEEP, "unchanged: identical binary"))
 
 
-def _identity_matters(work: _Work, plugin: str, problem: Problem) -> bool:
+def _identity_matters(work: Work, plugin: str, problem: Problem) -> bool:
     return (
         problem.device != "cpu"
         and "time" in problem.metrics
@@ -307,11 +266,11 @@ def _identity_matters(work: _Work, plugin: str, problem: Problem) -> bool:
     )
 
 
-def _clock(work: _Work, budget_s: float) -> None:
+def _clock(work: Work, budget_s: float) -> None:
     """Times of what is ok on both sides and not unchanged, in turns with the rivals."""
     from .clocked import clocked
 
-    contested = [*_contested(work)]
+    contested = [*pairings(work)]
     if not contested:
         return
     work.findings += clocked(
@@ -323,90 +282,6 @@ def _clock(work: _Work, budget_s: float) -> None:
         settings=work.told,
         say=work.tell,
     )
-
-
-def _contested(work: _Work) -> Iterator[Contested]:
-    known: dict[tuple[str, str, str], str] = {}
-    for contest, problem in work.fit:
-        if "time" not in problem.metrics:
-            continue
-        plugins = tuple(each for each in problem.plugins if _has_time(work, each, problem))
-        if plugins:
-            timed = replace(problem, plugins=plugins)
-            baselines = tuple(_baselines(work, contest, timed, known))
-            yield Contested(problem=timed, baselines=baselines)
-
-
-def _has_time(work: _Work, plugin: str, problem: Problem) -> bool:
-    """Whether a plugin is timed here; a line says why it is not."""
-    sizes = sizes_name(problem.sizes)
-    if (plugin, sizes, problem.dtype) in work.same:
-        return False
-    needs = work.touched.head.plugins[plugin.partition("(")[0]].needs
-    if "triton" in needs and work.device == "cpu":
-        place = Place(plugin=plugin, sizes=sizes, dtype=problem.dtype, target=work.device)
-        why = "not timed: a Triton kernel has no time without a GPU"
-        work.findings.append(place.finding("time", Answer.KEEP, why))
-        return False
-    return True
-
-
-def _baselines(
-    work: _Work,
-    contest: suite.Contest,
-    problem: Problem,
-    known: dict[tuple[str, str, str], str],
-) -> Iterator[tuple[str, Problem]]:
-    """The rivals that can be timed beside ``problem``; a line for each that cannot."""
-    rivals = [*_rivals(work.told, contest, problem)]
-    for name, rival in rivals:
-        (plugin,) = rival.plugins
-        key = (plugin, sizes_name(rival.sizes), rival.dtype)
-        if key not in known:
-            known[key] = _unfit_rival(work, plugin, rival)
-            if known[key]:
-                place = Place(plugin=plugin, sizes=key[1], dtype=key[2], target=work.device)
-                why = f"{name} is no baseline here: {known[key]}"
-                work.findings.append(place.finding("time", Answer.KEEP, why, against=name))
-        if not known[key]:
-            yield plugin, rival
-
-
-def _rivals(
-    told: Settings, contest: suite.Contest, problem: Problem
-) -> Iterator[tuple[str, Problem]]:
-    """FlashAttention-2 and Mamba-2 at these sizes; where they have none, the suite's baseline."""
-    found = 0
-    for each in told.baselines:
-        sizes = each.sizes(problem.sizes)
-        if sizes is None or contest.layers:
-            continue
-        found += 1
-        if each.plugin not in problem.plugins:
-            yield each.name, replace(problem, op=each.op, plugins=(each.plugin,), sizes=sizes)
-    if not found and contest.baseline not in problem.plugins:
-        yield "the suite's baseline", replace(problem, plugins=(contest.baseline,))
-
-
-def _unfit_rival(work: _Work, plugin: str, rival: Problem) -> str:
-    """Why a rival cannot be timed on both sides, or nothing."""
-    plugin_id = plugin.partition("(")[0]
-    for name, side in (("base", work.touched.base), ("head", work.touched.head)):
-        if plugin_id not in side.plugins:
-            return f"the {name} has no such plugin"
-        if reason := side.plugins[plugin_id].missing():
-            return reason
-    if work.touched.changes(plugin_id):
-        return "the change reaches it"
-    if "triton" in work.touched.head.plugins[plugin_id].needs and work.device == "cpu":
-        return "a Triton kernel has no time without a GPU"
-    alone = replace(rival, metrics=())
-    for name, sights in zip(
-        ("base", "head"), work.on_both(lambda at, tell: sides.exact(alone, at, tell)), strict=True
-    ):
-        if not sights[plugin].ok:
-            return f"{sights[plugin].outcome} at the {name}: {sights[plugin].reason}"
-    return ""
 
 
 def _clock_notes(device: str, *, clock: bool) -> Iterator[str]:

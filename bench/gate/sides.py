@@ -16,6 +16,7 @@ from ..engine.contest import Problem, Results
 from ..engine.isolation import hold_apart
 from ..engine.metrics import METRICS
 from ..lab import tryout
+from ..lab.agenda import Tryout
 from ..lab.workers import each_apart
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def exact(problem: Problem, at: Commit, tell: Tell) -> Sights:
     return sights(held, problem.plugins)
 
 
-def trained(held: "tryout.Tryout", at: Commit, device: str, tell: Tell) -> Sights:
+def trained(held: Tryout, at: Commit, device: str, tell: Tell) -> Sights:
     """The scores of a task's mixers, one a seed, on the side ``at``."""
 
     def told(done: int, total: int, run: "Run") -> None:

@@ -25,7 +25,7 @@ from .workers import each_apart
 
 if TYPE_CHECKING:
     from ..verdict.claims import Case
-    from .tryout import Tryout
+    from .agenda import Tryout
 
 COMPARED = ("losses", "accuracies", "by_length", "gradients")
 """Curves that must repeat; a record of before one of them was kept is compared in the others."""

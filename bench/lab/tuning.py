@@ -172,7 +172,7 @@ def main() -> None:
 def _asked(
     task_name: str | None, mixers: Sequence[str], suite_name: str | None
 ) -> Iterator[tuple["Task", str]]:
-    from .tryout import tryouts
+    from .agenda import tryouts
 
     if (task_name is None) == (suite_name is None) or bool(mixers) != bool(task_name):
         raise ValueError("want a task and its mixers, or --suite")

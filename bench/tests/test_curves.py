@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import store
-from bench.lab import tryout
+from bench.lab import tryout_record
 from bench.lab.training import Run
 from bench.record.results_folder import CorruptResults
 from bench.verdict import curves
@@ -42,7 +42,7 @@ def run(seed: int, **more: object) -> Run:
 
 def kept(folder: Path, *runs: Run) -> Path:
     place = store.Place(folder)
-    place.keep_curves("cpu", ["smoke", TASK], [tryout._curve(each) for each in runs])
+    place.keep_curves("cpu", ["smoke", TASK], [tryout_record.curve(each) for each in runs])
     (file,) = folder.glob("*/*.curves.jsonl")
     return file
 

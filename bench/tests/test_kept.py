@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.engine import runner, suite
-from bench.lab import kept, training, tryout, workers
+from bench.engine.admission import laws
+from bench.lab import kept, training, workers
 from bench.lab.kept import Kept
 from bench.lab.training import Job, Run
 from bench.record import results_folder
@@ -89,4 +90,4 @@ def test_a_budget_that_is_spent_leaves_the_task(tmp_path: Path) -> None:
 
 def test_a_deadline_ends_the_workers() -> None:
     with pytest.raises(workers.OutOfTime):
-        list(workers.each_apart(tryout.laws, ["mixers.softmax"], deadline=time.monotonic()))
+        list(workers.each_apart(laws, ["mixers.softmax"], deadline=time.monotonic()))

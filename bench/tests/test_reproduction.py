@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import checkout, runner, store, suite
-from bench.lab import kept, reproduction, tryout
+from bench.lab import agenda, kept, reproduction, tryout
 from bench.lab.reproduction import needed, reproduce
 from bench.record import results_folder
 from bench.verdict.claims import Case, Claim
@@ -44,7 +44,7 @@ COSFORMER = case(claim("mixers.cosformer"))
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tryout.Tryout:
+def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> agenda.Tryout:
     """The only task of a suite, trained for two steps, at rates that need no sweep."""
     tiny = suite.Suite(name="tiny", contests=(), tasks={TASK.name: TABLE})
     monkeypatch.setattr(suite, "load", lambda _: tiny)
@@ -54,12 +54,12 @@ def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tryout.Tryout:
     here = checkout.here()
     monkeypatch.setattr(store.checkout, "here", lambda: here)
     monkeypatch.setenv("MADBENCH_DEVICE", "cpu")
-    (found,) = tryout.tryouts("tiny")
+    (found,) = agenda.tryouts("tiny")
     return found
 
 
 def test_what_a_proposal_needs_of_a_task_is_its_contestants_and_the_controls(
-    held: tryout.Tryout,
+    held: agenda.Tryout,
 ) -> None:
     assert set(needed(COSFORMER, held)) == {"mixers.cosformer", *CONTROLS}
     assert needed(case(claim("mixers.cosformer", task="word_problem")), held) == ()
@@ -67,7 +67,7 @@ def test_what_a_proposal_needs_of_a_task_is_its_contestants_and_the_controls(
     assert needed(case(claim("mixers.never_listed")), held) == ()
 
 
-def test_one_proposal_is_trained_and_its_runs_repeat(held: tryout.Tryout, tmp_path: Path) -> None:
+def test_one_proposal_is_trained_and_its_runs_repeat(held: agenda.Tryout, tmp_path: Path) -> None:
     out = tmp_path / "results"
     ran = runner.run_suite("tiny", case=COSFORMER, out=out)
     assert (ran.measured, ran.left) == (1, ())
@@ -97,7 +97,7 @@ def test_one_proposal_is_trained_and_its_runs_repeat(held: tryout.Tryout, tmp_pa
 
 
 def test_a_second_proposal_joins_the_group_of_the_first(
-    held: tryout.Tryout, tmp_path: Path
+    held: agenda.Tryout, tmp_path: Path
 ) -> None:
     for each in ("mixers.cosformer", "mixers.ssd"):
         runner.run_suite("tiny", case=case(claim(each)), out=tmp_path)

@@ -7,16 +7,19 @@ import pytest
 
 from bench.engine import suite
 from bench.engine.admission import Admission, laws
-from bench.lab import tryout
+from bench.lab import agenda, tryout
+from bench.lab.agenda import TRACKED
+from bench.lab.scoreboard import show
 from bench.lab.training import Job, Run
-from bench.lab.tryout import TRACKED, controls_of, hold, measurements, show
+from bench.lab.tryout import hold
+from bench.lab.tryout_record import controls_of, measurements
 from bench.lab.tuning import learning_rate
 from bench.tests.test_seeds import run
 from suites.tasks import find
 
 SEEDS = 8
 TASK = find("mqar-T32")
-HELD = tryout.Tryout(
+HELD = agenda.Tryout(
     task=TASK,
     mixers=("mixers.cosformer", *TASK.must_pass, *TASK.must_fail),
     seeds=tuple(range(SEEDS)),
@@ -142,7 +145,7 @@ def test_the_laws_admit_a_mixer_with_knobs_and_know_what_is_not_here() -> None:
 
 def test_every_suite_has_controls_for_its_tasks_and_those_that_were_run_have_rates() -> None:
     for name in suite.names():
-        for held in tryout.tryouts(name):
+        for held in agenda.tryouts(name):
             if name in ("smoke", "tasks", "transitions"):
                 assert all(learning_rate(mixer, held.task) for mixer in held.mixers)
             assert {*held.task.must_pass, *held.task.must_fail} <= set(held.mixers)
@@ -167,7 +170,7 @@ def test_some_mixers_are_given_more_seeds(
     table = {"mixers": list(HELD.mixers), "seeds": 2, "more": {HELD.mixers[0]: 3}}
     some = suite.Suite(name="some", contests=(), tasks={TASK.name: table})
     monkeypatch.setattr(suite, "load", lambda _: some)
-    (held,) = tryout.tryouts("some")
+    (held,) = agenda.tryouts("some")
     _, runs = hold(held)
     assert {mixer: len(each) for mixer, each in runs.items()} == {
         mixer: 3 if mixer == HELD.mixers[0] else 2 for mixer in HELD.mixers
@@ -189,7 +192,7 @@ def test_more_seeds_that_are_none_are_refused(
     bad = suite.Suite(name="bad", contests=(), tasks={TASK.name: table})
     monkeypatch.setattr(suite, "load", lambda _: bad)
     with pytest.raises(ValueError, match=wish):
-        list(tryout.tryouts("bad"))
+        list(agenda.tryouts("bad"))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_a_bad_table_is_refused_with_its_place(
     bad = suite.Suite(name="bad", contests=(), tasks={"mqar-T32": table})
     monkeypatch.setattr(suite, "load", lambda _: bad)
     with pytest.raises(ValueError, match=wish):
-        list(tryout.tryouts("bad"))
+        list(agenda.tryouts("bad"))
 
 
 def test_the_version_follows_the_task_and_not_the_mixers() -> None:
@@ -226,7 +229,7 @@ def test_a_machine_with_another_text_does_not_run_it(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(DIGESTS, "graphlib", "0" * 64)  # pyright: ignore[reportArgumentType]
     text.cache_clear()
-    results, runs = hold(tryout.tryout(find("language_modelling-T64"), ["mixers.softmax"], 1))
+    results, runs = hold(agenda.tryout(find("language_modelling-T64"), ["mixers.softmax"], 1))
     text.cache_clear()
     assert runs == {}
     assert not results.figures

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import suite
-from bench.lab import tryout, tuning
+from bench.lab import agenda, tuning
 from bench.lab.training import Job
 from bench.lab.tuning import SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
@@ -58,7 +58,7 @@ def test_a_missing_rate_says_how_to_find_it(tmp_path: Path) -> None:
 
 def test_tuning_seeds_never_score() -> None:
     for name in suite.names():
-        for held in tryout.tryouts(name):
+        for held in agenda.tryouts(name):
             assert not set(SEEDS) & set(held.seeds)
 
 

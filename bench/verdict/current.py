@@ -7,7 +7,7 @@ from impl import registry
 from suites import catalogue
 
 from ..engine import store, suite
-from ..lab import tryout
+from ..lab import tryout_record
 from ..record import results_folder
 from ..record.measurement import History, Measurement
 from . import claims, missing
@@ -71,7 +71,7 @@ def controls(known: list[Measurement]) -> dict[str, dict[str, str]]:
     """Task to control to ``ok``, or what it did wrong on some machine."""
     found: dict[str, dict[str, str]] = {}
     for machine in sorted({one.machine for one in known}):
-        here = tryout.controls_of(one for one in known if one.machine == machine)
+        here = tryout_record.controls_of(one for one in known if one.machine == machine)
         for task, outcomes in here.items():
             worst = found.setdefault(task, {})
             for mixer, outcome in outcomes.items():

@@ -27,7 +27,7 @@ from ..judging.judgement import Judged, State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...lab.tryout import Tryout
+    from ...lab.agenda import Tryout
 
 AGAIN = 4
 """A commit of which one cannot tell gets so many times the rounds: half the width of an interval."""
@@ -191,7 +191,7 @@ class Prober:
         return weighing.weigh(self._claim, found), reasons
 
     def _trained(self, held: "Tryout", at: Commit) -> tuple[list[Measurement], list[Outcome]]:
-        from ...lab import tryout
+        from ...lab import tryout, tryout_record
         from ...lab.kept import Kept
 
         kept = Kept.of(held.task.name, self._device, at)
@@ -199,24 +199,26 @@ class Prober:
             held = replace(held, mixers=self._contestants)
         results, runs = tryout.hold(held, device=self._device, kept=kept, at=at)
         if self._keep:
-            tryout.keep(self._suite, held, results, runs, self._device, store.Place.of(at=at))
-        return list(tryout.measurements(held, results, self._device, at)), results.outcomes
+            tryout_record.keep(
+                self._suite, held, results, runs, self._device, store.Place.of(at=at)
+            )
+        return list(tryout_record.measurements(held, results, self._device, at)), results.outcomes
 
     def _covered(
         self,
     ) -> "tuple[str, list[tuple[suite.Contest, Problem]], list[Tryout]]":
         """The first suite that measures the claim, with its problems and tasks."""
-        from ...lab import tryout
+        from ...lab import agenda
 
         suites = {name: suite.load(name) for name in suite.names()}
         for name, _ in missing.suites_for(self._claim, suites.values()):
             problems = list(self._covering(suites[name]))
             tasks = [
                 held
-                for held in tryout.tryouts(name)
+                for held in agenda.tryouts(name)
                 if set(self._contestants) <= set(held.mixers)
-                and self._covers(held.task.name, tryout.DTYPE)
-                and self._claim.metric in tryout.TRACKED
+                and self._covers(held.task.name, agenda.DTYPE)
+                and self._claim.metric in agenda.TRACKED
             ]
             if problems or tasks:
                 return name, problems, tasks
