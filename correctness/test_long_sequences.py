@@ -88,10 +88,11 @@ def in_pieces(op: Op, run: Callable[..., object]) -> Callable[..., tuple[Tensor,
     kept = op.state or ""
 
     def whole(**given: Tensor) -> tuple[Tensor, ...]:
-        state, found = given[kept], []
-        length = next(x.shape[op.inputs_axes[n].index("T")] for n, x in given.items() if n != kept)
-        for start in range(0, length, PIECE):
-            piece = run(**steps(op, given, start, PIECE) | {kept: state})
+        state, found, axes = given[kept], [], op.inputs_axes
+        # cut at once: the gradient of a slice is as large as what it was taken from
+        cut = {n: x.split(PIECE, axes[n].index("T")) for n, x in given.items() if "T" in axes[n]}
+        for each in zip(*cut.values(), strict=True):
+            piece = run(**{**given, **dict(zip(cut, each, strict=True)), kept: state})
             found.append(outputs(piece))  # pyright: ignore[reportArgumentType]
             state = op.final_state(found[-1])
         return torch.cat([each[0] for each in found], dim=1), *found[-1][1:]
