@@ -211,8 +211,9 @@ def groups(
     if claims_first:
         claimed = _claimed()
         todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
-    # figures are judged against the ceilings of the same run
-    found = [_calibrated(place, device)] if todo else []
+    # times are judged against the ceilings of the same run
+    clocked = any(METRICS[name].way is Way.CLOCK for _, each in todo for name in each.metrics)
+    found = [_calibrated(place, device)] if clocked else []
     found += [_timed(name, place, contest, problem) for contest, problem in todo]
     for held in agenda.tryouts(name):
         if case is None:
