@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hardware import machine, nvml
-from ..lab.training import contestant
+from ..lab.contestant import contestant
 from ..record.measurement import Measurement, dims
 from . import ceilings, store, suite
 from .checkout import TREE, Commit
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from impl.registry import Plugin
 
     from ..lab.agenda import Tryout
-    from ..lab.training import Run
+    from ..lab.training.run import Run
     from ..verdict.claims import Case
 
 Say = Callable[[str, str], None]
