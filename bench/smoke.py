@@ -93,7 +93,7 @@ def _verdicts() -> None:
 
     from .verdict import current
 
-    titles = catalogue.proposals()
+    titles = catalogue.judged()
     judged = current.judgements()
     rows = [
         (number, titles[number]["title"], one.verdict, one.rule) for number, one in judged.items()

@@ -7,7 +7,6 @@ import functools
 
 from .binary import compiled
 from .engine import suite, trackers
-from .engine.metrics import STATIC
 from .record import benchmark_name
 
 TIMEOUT_S = 1800.0
@@ -21,6 +20,6 @@ for _suite in suite.chosen():
             functools.partial(compiled.cache, _contest),
             axes=compiled.axes(_contest),
             version=_contest.version,
-            metrics=STATIC,
+            metrics=compiled.metrics(_contest),
             timeout_s=TIMEOUT_S,
         )

@@ -62,8 +62,16 @@ def subjects(plugin: Plugin) -> Iterator[Subject]:
 
 def check(subject: Subject) -> dict[str, str]:
     """Broken laws, with what was found; empty when the mixer obeys them all."""
-    found = {name: law(subject) for name, law in LAWS.items()}
-    return {name: broken for name, broken in found.items() if broken is not None}
+    return {name: broken for name, broken in answers(subject) if broken is not None}
+
+
+def answers(subject: Subject) -> Iterator[tuple[str, str | None]]:
+    """Every law, and how it is broken; an error that the mixer raises breaks it."""
+    for name, law in LAWS.items():
+        try:
+            yield name, law(subject)
+        except Exception as error:  # whatever a mixer raises is an answer about the mixer
+            yield name, f"raises {type(error).__name__}: {error}"
 
 
 def causal(subject: Subject) -> str | None:

@@ -56,6 +56,18 @@ class KeepsItself(LinearAttention):
         return out, self.kept
 
 
+class RaisesOnce(LinearAttention):
+    """Takes no sequence of one token."""
+
+    def step(self, x: Tensor, state: tuple[Tensor, Tensor]):
+        raise RuntimeError("no single tokens")
+
+
+def test_an_error_of_a_mixer_is_its_answer() -> None:
+    broken = check(Subject("raises", RaisesOnce))
+    assert broken["steps"] == "raises RuntimeError: no single tokens"
+
+
 class DropsTheRest(LinearAttention):
     """Works on blocks of 16 and passes what does not fill one through unchanged."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..engine import runner, store, suite
-from ..engine.metrics import STATIC
+from ..engine.metrics import STATIC, STATIC_TRAINING
 from ..engine.trackers import Cache
 from ..record.benchmark_name import STATIC as STATIC_MODULE
 from ..record.benchmark_name import class_name
@@ -41,7 +41,7 @@ def axes(contest: suite.Contest) -> Mapping[str, Sequence[str]]:
     """Parameters of the figures: kernels are specialised on sizes, on the dtype and for a card."""
     return {
         "plugin": contest.plugins,
-        "sizes": contest.modelled_sizes,
+        "sizes": contest.compiled_sizes or contest.modelled_sizes,
         "dtype": contest.dtypes,
         "target": TARGETS,
     }
@@ -51,23 +51,32 @@ def cache(contest: suite.Contest) -> Cache:
     """Compile every kernel of every plugin of the contest; a plugin that cannot is left out."""
     began = int(time.time() * 1e3)
     found = {}
-    for plugin, sizes in itertools.product(contest.plugins, contest.modelled_sizes):
-        for target, metric, value in figures(plugin, contest.op, sizes):
-            found[plugin, sizes, DTYPE, target, metric] = ((value,), began)
+    for plugin, sizes in itertools.product(*list(axes(contest).values())[:2]):
+        for training in (False, True) if contest.compiled_sizes else (False,):
+            for target, metric, value in figures(plugin, contest.op, sizes, training=training):
+                found[plugin, sizes, DTYPE, target, metric] = ((value,), began)
     return found
 
 
-def figures(plugin: str, op: str, sizes: str) -> Iterator[tuple[str, str, float]]:
+def metrics(contest: suite.Contest) -> tuple[str, ...]:
+    """What is taken of each cell."""
+    return (*STATIC, *STATIC_TRAINING) if contest.compiled_sizes else STATIC
+
+
+def figures(
+    plugin: str, op: str, sizes: str, *, training: bool = False
+) -> Iterator[tuple[str, str, float]]:
     """Target, metric and value of one plugin on one problem."""
     try:
-        found = reports(plugin, op, sizes)
+        found = reports(plugin, op, sizes, training=training)
     except Exception:  # whatever a plugin raises, it has no figure; its contract says why
         return
     for target in TARGETS:
         kernels = [each for each in found if each.target == int(target)]
         if kernels and all(each.fits and each.code for each in kernels):
-            for metric, value in zip(STATIC, needs(kernels), strict=True):
-                yield target, metric, value
+            taken: dict[str, float] = dict(zip(STATIC, needs(kernels), strict=True))
+            for metric in STATIC_TRAINING if training else STATIC:
+                yield target, metric, taken[metric.removeprefix("train_")]
 
 
 def reports(
@@ -108,6 +117,7 @@ def needs(kernels: "Sequence[static_report.KernelReport]") -> tuple[float, ...]:
         float(sum(code.spill_stores + code.spill_loads for code in codes)),
         float(max(each.shared for each in kernels)),
         float(sum(sum(code.matrix.values()) for code in codes)),
+        float(sum(each.products > 0 and not each.matrix_instructions for each in kernels)),
     )
 
 
@@ -125,7 +135,9 @@ def keep(name: str) -> int:
             continue
         found = cache(contest)
         grid = tuple(axes(contest).values())
-        by_metric: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {m: {} for m in STATIC}
+        by_metric: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {
+            m: {} for m in metrics(contest)
+        }
         for (*cell, metric), (samples, _) in found.items():
             by_metric[metric][tuple(cell)] = samples
         number = max((rounds for _, rounds in found.values()), default=0)

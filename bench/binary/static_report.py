@@ -22,6 +22,8 @@ from . import machine_code
 
 TARGETS = (80, 90, 100)
 """Compute capabilities of A100, of H100 and H200, and of B200."""
+OWN = {8: "HMMA", 9: "HGMMA", 10: "UTC"}
+"""Opcode of the matrix instruction that came with a card, by the first digits of its capability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,22 @@ class KernelReport:
     """Bytes of shared storage of a block."""
     shared_limit: int
     """Bytes a block may opt in to on this card."""
+    products: int
+    """Matrix products in the kernel's code, before any compiler has chosen an instruction."""
     code: machine_code.MachineCode | None
     """None when it did not compile."""
     error: str
     """Why it did not compile; empty when it did."""
+
+    @property
+    def matrix_instructions(self) -> int:
+        """Static count of the card's own matrix instruction; an older card's, which it runs too, is none."""
+        own = OWN[self.target // 10]
+        return (
+            sum(n for name, n in self.code.matrix.items() if name.startswith(own))
+            if self.code
+            else 0
+        )
 
     @property
     def fits(self) -> bool:
@@ -125,6 +139,7 @@ class _Launches:
             threads=0,
             shared=0,
             shared_limit=self.card.smem_block_kib * 1024,
+            products=0,
             code=None,
             error="",
         )
@@ -158,6 +173,7 @@ def _needs(blank: KernelReport, compiled: Any) -> KernelReport:
         # warp specialisation adds warps to those that were asked for
         threads=32 * (_total_warps(compiled.asm["ttgir"]) or metadata.num_warps),
         shared=metadata.shared,
+        products=compiled.asm["ttir"].count("tt.dot"),
         code=machine_code.read(compiled.asm["cubin"], compiled.asm["ptx"], *_assembler(compiled)),
     )
 

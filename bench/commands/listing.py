@@ -89,14 +89,14 @@ def _groups(names: Mapping[str, str]) -> list[str]:
 
 
 def show(name: str) -> Row:
-    """Everything about a proposal (by number), a plugin (by id) or a trick (by slug)."""
-    if entry := catalogue.proposal(name):
+    """Everything about a proposal or goal (by number), a plugin (by id) or a trick (by slug)."""
+    if entry := catalogue.subject(name):
         return _proposal(entry)
     if name in registry.index():
         return _plugin(registry.index()[name])
     if entry := catalogue.trick(name):
         return _trick(entry)
-    known = [*catalogue.names("proposals"), *registry.index(), *catalogue.names("tricks")]
+    known = [*catalogue.judged_names(), *registry.index(), *catalogue.names("tricks")]
     known_by_end = [each for each in registry.index() if each.endswith(f".{name}")]
     hint = near(name, known) if not known_by_end else f"; near names: {', '.join(known_by_end)}"
     raise ValueError(f"no proposal, plugin or trick is called {name!r}{hint}")

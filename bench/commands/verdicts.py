@@ -17,15 +17,15 @@ def judge_proposals(args: argparse.Namespace) -> int:
     from ..verdict import current
     from ..verdict.judging import judge
 
-    numbers = catalogue.names("proposals")
+    numbers = catalogue.judged_names()
     if args.proposal:
-        want_one_of(args.proposal, numbers, "proposal")
+        want_one_of(args.proposal, numbers, "proposal or goal")
     judgements = current.judgements(args.results)
     if args.proposal:
         judgements = {args.proposal: judgements[args.proposal]}
     if args.json:
         return print_json({number: one.facts() for number, one in judgements.items()})
-    titles = catalogue.proposals()
+    titles = catalogue.judged()
     rows = [
         {"proposal": number, "title": titles[number]["title"], **one.facts()}
         for number, one in judgements.items()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .layer import Layer
-from .metrics import Way
+from .metrics import TRAINING_TRACE, Way
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,21 +46,25 @@ def forward(case: "Case | Layer") -> Callable[[], object] | str:
 
 
 def training_step(case: "Case | Layer") -> Callable[[], object] | str:
-    """Forward pass and the gradient of every input and weight, as one call, or why there is none to time."""
-    import torch
-
-    from correctness.case import probe
-    from correctness.op import outputs
-
+    """The training step that is timed, or why there is none to time."""
     if excuse := case.plugin.excuse("backward", case.device):
         return excuse
     once = forward(case)
-    if isinstance(once, str):
-        return once
+    return once if isinstance(once, str) else gradient_call(case)
+
+
+def gradient_call(case: "Case | Layer") -> Callable[[], object]:
+    """Forward pass and the gradient of every input and weight, as one call."""
+    import torch
+
+    from correctness.case import executing, probe
+    from correctness.op import outputs
+
     run, weights = ready(case)
     inputs = case.inputs()
     leaves = [leaf.requires_grad_() for leaf in (*inputs.values(), *weights)]
-    probes = [probe(x, seed) for seed, x in enumerate(outputs(run(**inputs)))]
+    with executing(case.plugin, case.device):
+        probes = [probe(x, seed) for seed, x in enumerate(outputs(run(**inputs)))]
 
     def step() -> object:
         return torch.autograd.grad(outputs(run(**inputs)), leaves, probes)
@@ -81,16 +85,38 @@ def trace(case: "Case | Layer", metrics: Sequence[str]) -> Found:
 
     from ..trace import traffic
 
-    counted = traffic.trace(bare(replace(case, device="cpu")))
-    found = {
-        "traffic": counted.traffic,
+    here = replace(case, device="cpu")
+    counted = traffic.trace(bare(here))
+    found: dict[str, float | str] = {
+        "traffic": float(counted.traffic),
         "traffic_ratio": counted.traffic / compulsory_bytes(case),
-        "launches": counted.launches,
-        "gemms": counted.gemms,
-        "flops": counted.flops,
-        "live_bytes": counted.peak_bytes,
+        "launches": float(counted.launches),
+        "gemms": float(counted.gemms),
+        "flops": float(counted.flops),
+        "live_bytes": float(counted.peak_bytes),
     }
-    return {name: float(found[name]) for name in metrics}
+    if {*TRAINING_TRACE} & {*metrics}:
+        found |= training_trace(here, counted.traffic)
+    return {name: found[name] for name in metrics}
+
+
+def training_trace(case: "Case | Layer", forward_bytes: int) -> Found:
+    """What a training step moves, and what of it is more than ``forward_bytes``, over the least there is.
+
+    The backward pass has to read every input and the gradient of every output, and to write the
+    gradient of every input. What the forward pass leaves for it counts as its own.
+    """
+    from ..trace import traffic
+
+    if excuse := case.plugin.excuse("backward", "cpu"):
+        return dict.fromkeys(TRAINING_TRACE, excuse)
+    step = traffic.trace(gradient_call(case))
+    inputs = sum(x.nbytes for x in case.inputs().values())
+    least = inputs + compulsory_bytes(case)
+    return {
+        "train_traffic": float(step.traffic),
+        "backward_traffic_ratio": (step.traffic - forward_bytes) / least,
+    }
 
 
 def definition(case: "Case | Layer", metrics: Sequence[str]) -> Found:

@@ -92,6 +92,18 @@ _ALL = (
         way=Way.COUNTER,
         says="Bytes that crossed the DRAM interface, by the card's own counters (ncu)",
     ),
+    Metric(
+        name="train_traffic",
+        unit="bytes",
+        way=Way.TRACE,
+        says="Traffic of one call and the gradient of every input",
+    ),
+    Metric(
+        name="backward_traffic_ratio",
+        unit="x",
+        way=Way.TRACE,
+        says="What gradients add to the traffic, over inputs and their gradients each moved once",
+    ),
     Metric(name="launches", unit="count", way=Way.TRACE, says="Kernels and eager ops of one call"),
     Metric(name="gemms", unit="count", way=Way.TRACE, says="Matrix products of one call"),
     Metric(name="flops", unit="flop", way=Way.TRACE, says="Multiplies and adds of matrix products"),
@@ -124,6 +136,24 @@ _ALL = (
         unit="bytes",
         way=Way.COMPILE,
         says="Shared bytes a block, static and dynamic",
+    ),
+    Metric(
+        name="plain_products",
+        unit="count",
+        way=Way.COMPILE,
+        says="Kernels with a product in which the card's own matrix instruction does not occur",
+    ),
+    Metric(
+        name="train_spills",
+        unit="bytes",
+        way=Way.COMPILE,
+        says="Bytes spilled a thread, by the kernels of the backward pass too",
+    ),
+    Metric(
+        name="train_plain_products",
+        unit="count",
+        way=Way.COMPILE,
+        says="Kernels with a product and none of the card's own, those of the backward pass too",
     ),
     Metric(
         name="mma",
@@ -202,11 +232,17 @@ METRICS = {metric.name: metric for metric in _ALL}
 KERNEL = (
     "time", "train_time", "us_per_token", "tokens_per_s", "traffic", "traffic_ratio", "launches",
     "gemms", "flops", "live_bytes", "peak_memory", "error", "contract",
-    "compulsory",
+    "compulsory", "train_traffic", "backward_traffic_ratio",
 )  # fmt: skip
 """Metrics of an op's implementations, as ``bench/kernels.py`` tracks them."""
-STATIC = ("registers", "spills", "shared", "mma")
+STATIC = ("registers", "spills", "shared", "mma", "plain_products")
 """Metrics of a Triton plugin compiled for a card, as ``bench/static.py`` tracks them."""
+STATIC_TRAINING = ("train_spills", "train_plain_products")
+"""The same of forward and backward pass, where a suite compiles both."""
+FORWARD_TRACE = ("traffic", "traffic_ratio", "launches", "gemms", "flops", "live_bytes")
+"""Of ``KERNEL``, what is traced where a suite names ``modelled_sizes``."""
+TRAINING_TRACE = ("train_traffic", "backward_traffic_ratio")
+"""Of ``KERNEL``, what is traced where a suite names ``trained_sizes``."""
 CEILINGS = ("copy_bandwidth", "product_rate")
 """What the machine can do at best, as ``bench/ceilings.py`` tracks it."""
 RIVALS = ("rival_time",)

@@ -23,7 +23,7 @@ from . import ceilings, store, suite
 from .checkout import TREE, Commit
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
-from .metrics import KERNEL, METRICS, Way, find
+from .metrics import FORWARD_TRACE, KERNEL, METRICS, TRAINING_TRACE, Way, find
 from .trackers import Cache
 
 if TYPE_CHECKING:
@@ -92,11 +92,13 @@ def cache(contest: suite.Contest) -> Cache:
 def problems(contest: suite.Contest, device: str) -> Iterator[Problem]:
     """The problems of a contest, each with the metrics that are taken on it."""
     for sizes in contest.all_sizes:
-        timed, traced = sizes in contest.sizes, sizes in contest.modelled_sizes
+        timed = sizes in contest.sizes
+        traced = () if sizes not in contest.modelled_sizes else FORWARD_TRACE
+        traced += () if sizes not in contest.trained_sizes else TRAINING_TRACE
         metrics = [
             name
             for name in KERNEL
-            if (traced if METRICS[name].way is Way.TRACE else timed or METRICS[name].exact)
+            if (name in traced if METRICS[name].way is Way.TRACE else timed or METRICS[name].exact)
         ]
         for dtype in contest.dtypes:
             yield Problem(

@@ -1,9 +1,10 @@
 """A suite: which sizes and dtypes of which op or layer, read from ``suites/<name>.toml``. No torch.
 
-The contestants of an op are all plugins that implement it, so a new plugin appears with no edit; a
-table ``[layers.<name>]`` names the mixers that meet as layers, the first as the baseline. Plugins are
-read off the tree this file stands in, also when an older commit is being measured: asv wants the
-same parameters for all of history, and what a commit lacks is not run there.
+The contestants of an op are all plugins that implement it, so a new plugin appears with no edit, or
+those that its table names; a table ``[layers.<name>]`` names the mixers that meet as layers, the
+first as the baseline. Plugins are read off the tree this file stands in, also when an older commit is
+being measured: asv wants the same parameters for all of history, and what a commit lacks is not run
+there.
 """
 
 import functools
@@ -22,9 +23,9 @@ from . import layer, rivals
 from .checkout import TREE
 from .rivals import Baseline
 
-KEYS = {"sizes", "modelled_sizes", "dtypes", "baseline", "seconds"}
+OPTIONAL = {"plugins", "modelled_sizes", "trained_sizes", "compiled_sizes", "seconds"}
+KEYS = {"sizes", *OPTIONAL, "dtypes", "baseline"}
 LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers", "seconds"}
-OPTIONAL = {"modelled_sizes", "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,10 @@ class Contest:
     """The plugin that the others are shown against; it decides nothing."""
     layers: bool = False
     """Whether the contestants are mixers, with their knobs."""
+    trained_sizes: tuple[str, ...] = ()
+    """Where the trace covers a training step too: long ones, in which a state kept now and then is little."""
+    compiled_sizes: tuple[str, ...] = ()
+    """Where kernels are compiled, forward and backward; without any, forward at the modelled sizes."""
     seconds: float | None = None
     """After which no round of a problem begins; fewer rounds widen the intervals."""
     rivals: tuple[Baseline, ...] = ()
@@ -55,7 +60,7 @@ class Contest:
     @property
     def all_sizes(self) -> tuple[str, ...]:
         """Timed and traced problems, each once."""
-        return tuple(dict.fromkeys([*self.sizes, *self.modelled_sizes]))
+        return tuple(dict.fromkeys([*self.sizes, *self.modelled_sizes, *self.trained_sizes]))
 
     @property
     def version(self) -> str:
@@ -136,9 +141,15 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
     if op not in known:
         raise ValueError(f"{where}: no op is called {op!r}; there are {', '.join(known)}")
     _check_keys(where, table, KEYS)
+    if unknown := sorted(set(table.get("plugins", ())) - set(ids)):
+        raise ValueError(
+            f"{where}: {unknown[0]} does not compute {op}, want some of {', '.join(ids)}"
+        )
+    ids = table.get("plugins", ids)
     sizes = tuple(table["sizes"])
     modelled = tuple(table.get("modelled_sizes", sizes))
-    for each in (*sizes, *modelled):
+    trained, compiled = (tuple(table.get(f"{what}_sizes", ())) for what in ("trained", "compiled"))
+    for each in (*sizes, *modelled, *trained, *compiled):
         try:
             dims(each)
         except ValueError as error:
@@ -148,6 +159,8 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
         plugins=tuple(ids),
         sizes=sizes,
         modelled_sizes=modelled,
+        trained_sizes=trained,
+        compiled_sizes=compiled,
         dtypes=tuple(table["dtypes"]),
         baseline=table["baseline"],
         seconds=_seconds(where, table),

@@ -38,7 +38,18 @@ def curve(run: Run, name: str) -> list[float]:
     return [value for pair in getattr(run, name) for value in pair]
 
 
-@pytest.mark.parametrize("mixer", ["mixers.diagonal", "mixers.deltanet", "transitions.dense"])
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        "mixers.diagonal",
+        "mixers.deltanet",
+        "transitions.dense",
+        # draws numbers that are not trained
+        "feature_maps.favor_plus",
+        # changes as it trains
+        "semirings.tropical",
+    ],
+)
 def test_a_run_of_a_cohort_is_the_single_run_but_for_rounding(mixer: str, in_float64: None) -> None:
     # four steps in float64: AdamW follows signs at first, and a dense transition multiplies them
     jobs = [dataclasses.replace(job, mixer=mixer) for job in JOBS]

@@ -41,6 +41,17 @@ def test_needs_are_read_for_every_target(kernels, torch):
     assert found[90].shared >= 64 * 64 * 2
 
 
+def test_product_without_the_cards_own_instruction_is_seen(kernels, torch):
+    # 16 rows are too few for the instruction of sm_90, which runs that of sm_80 as well
+    a = torch.ones(16, 16).bfloat16()
+    found = {each.target: each for each in report(lambda: kernels.product(a, a), (80, 90))}
+    assert all(each.products == 1 for each in found.values())
+    assert found[80].matrix_instructions > 0
+    assert found[90].matrix_instructions == 0
+    assert found[90].code is not None
+    assert sum(found[90].code.matrix.values()) > 0
+
+
 def test_spills_are_seen_by_ptxas_and_in_the_code(kernels, torch):
     (each,) = report(lambda: kernels.greedy(torch.ones(64, 64)))
     assert each.code is not None

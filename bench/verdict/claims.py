@@ -13,6 +13,7 @@ and judgement cannot drift apart.
 """
 
 import difflib
+import functools
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -142,9 +143,9 @@ def axes_of(sizes: str) -> dict[str, int]:
 
 def _proposal(where: str, table: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     number = _field(where, table, "proposal", str)
-    entry = catalogue.proposal(number)
+    entry = catalogue.subject(number)
     if entry is None:
-        hint = _near(number, catalogue.names("proposals"))
+        hint = _near(number, catalogue.judged_names())
         raise ValueError(f"{where}: proposal {number!r} is not in the catalogue{hint}")
     wanted = f"{entry['family']}/{number}-{entry['slug']}.toml"
     if f"{file.parent.name}/{file.name}" != wanted:
@@ -227,11 +228,17 @@ def _where(where: str, table: Any) -> dict[str, Any]:
     return table
 
 
+@functools.cache
 def machines() -> list[str]:
-    """What a claim may be about: ``cpu``, a key of ``suites/gpus.toml`` or a machine with results."""
+    """``cpu``, the keys of ``suites/gpus.toml``, ``sm_90`` of what was compiled, machines with results."""
     gpus = tomllib.loads((ROOT / "suites" / "gpus.toml").read_text(encoding="utf-8"))
     measured = (path.name for path in (ROOT / "results").glob("*") if path.is_dir())
-    return sorted({"cpu", *gpus, *measured})
+    compiled = {
+        f"sm_{card['compute_capability'].replace('.', '')}"
+        for card in gpus.values()
+        if "compute_capability" in card
+    }
+    return sorted({"cpu", *gpus, *compiled, *measured})
 
 
 def _reported(where: str, reports: Any) -> tuple[Mapping[str, Any], ...]:

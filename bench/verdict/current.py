@@ -49,7 +49,7 @@ def judgements(
     judged = judge.judge_all(
         cases,
         known,
-        proposals=catalogue.names("proposals"),
+        proposals=catalogue.judged_names(),
         controls=controls(known),
     )
     suites = [suite.load(name) for name in suite.names()]

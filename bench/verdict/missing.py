@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from ..engine import clock, runner, suite
-from ..engine.metrics import METRICS, Way
+from ..engine.metrics import METRICS, TRAINING_TRACE, Way
 from ..record.measurement import dims
 from .claims import Claim
 
@@ -30,11 +30,16 @@ def _problems(claim: Claim, each: suite.Suite) -> Iterator[int]:
     for contest in each.contests:
         if claim.plugin not in contest.plugins or claim.metric not in runner.KERNEL:
             continue
-        traced = METRICS[claim.metric].way is Way.TRACE
-        for sizes in contest.modelled_sizes if traced else contest.sizes:
+        for sizes in _taken_at(claim.metric, contest):
             for dtype in contest.dtypes:
                 if _covers(claim, sizes, dtype):
                     yield len(contest.plugins)
+
+
+def _taken_at(metric: str, contest: suite.Contest) -> tuple[str, ...]:
+    if metric in TRAINING_TRACE:
+        return contest.trained_sizes
+    return contest.modelled_sizes if METRICS[metric].way is Way.TRACE else contest.sizes
 
 
 def _covers(claim: Claim, sizes: str, dtype: str) -> bool:

@@ -51,11 +51,17 @@ LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _log_decay_to_end(g):
-    """Sum of the rows of ``g`` behind each row; a difference of two sums would lose digits."""
-    steps = tl.arange(0, BLOCK_T)
-    behind = (steps[None, :] > steps[:, None]).to(tl.float32)
-    return tl.dot(behind, g, input_precision="ieee")
+def _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K: tl.constexpr):
+    """Sum of the rows of ``g`` behind each row of a block, times log2(e).
+
+    The rows are loaded anew, one step on: a difference of two sums would lose digits, and a product
+    with a triangle of ones makes an accumulator, which Triton 3.4 to 3.7.0 miscompiles on Hopper
+    where a product reads its transpose. ``left`` steps are left of the sequence.
+    """
+    behind = tl.arange(0, BLOCK_T) + 1
+    follows = (behind < BLOCK_T) & (behind < left)
+    g = load_rows(g_ptr, rows + 1, follows, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
+    return tl.cumsum(g, axis=0, reverse=True)
 
 
 @triton.jit
@@ -102,7 +108,8 @@ def _gla_fused_kernel(
             o = tl.dot(scores.to(v.dtype), v, input_precision="ieee")
             o += tl.dot(read, state.to(q.dtype), input_precision="ieee")
             store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V)
-        write = (k * tl.exp2(_log_decay_to_end(g))).to(k.dtype)
+        until = _log_decay_to_end(g_ptr, rows, length - done, head, H, K, BLOCK_K)
+        write = (k * tl.exp2(until)).to(k.dtype)
         state *= tl.exp2(tl.sum(g, axis=0))[:, None]
         state += tl.dot(tl.trans(write), v, input_precision="ieee")
     if last_ptr is not None:
@@ -139,7 +146,8 @@ def _gla_fused_backward_kernel(
             k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
             v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
             g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
-            write = (k * tl.exp2(_log_decay_to_end(g))).to(k.dtype)
+            until = _log_decay_to_end(g_ptr, rows, length - earlier, head, H, K, BLOCK_K)
+            write = (k * tl.exp2(until)).to(k.dtype)
             state *= tl.exp2(tl.sum(g, axis=0))[None, :]
             state += tl.dot(tl.trans(v), write, input_precision="ieee")
 
@@ -149,7 +157,8 @@ def _gla_fused_backward_kernel(
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
         g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
         d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V)
-        since, until = tl.exp2(tl.cumsum(g, axis=0)), tl.exp2(_log_decay_to_end(g))
+        since = tl.exp2(tl.cumsum(g, axis=0))
+        until = tl.exp2(_log_decay_to_end(g_ptr, rows, length - done, head, H, K, BLOCK_K))
         whole = tl.exp2(tl.sum(g, axis=0))
 
         dq = since * tl.dot(d_o, state.to(d_o.dtype), input_precision="ieee")

@@ -1,7 +1,8 @@
 """Mixing: what a trainable sequence mixer offers beyond ``nn.Module``, and nothing to inherit.
 
 A factory under ``@mixer`` takes ``(width, *, heads=1, ...knobs)`` and returns one of these. The mixer
-laws in ``correctness/mixer_laws.py`` hold it to each line.
+laws in ``correctness/mixer_laws.py`` hold it to each line. One with a schedule of its own may offer
+``anneal(share)``, which is told before each step what share of the training is done, and 1 at its end.
 """
 
 from typing import Any, Protocol

@@ -1,4 +1,6 @@
-"""The catalogue of proposals and tricks, as plain dictionaries; imports nothing but the stdlib.
+"""The catalogue of proposals and tricks, and the suite's own goals, as plain dictionaries.
+
+Imports nothing but the stdlib.
 
 A table stands in the file of its family or category, so looking one up parses one file.
 """
@@ -30,6 +32,21 @@ def proposal(number: str) -> Entry | None:
     return _find("proposals", number)
 
 
+def judged() -> dict[str, Entry]:
+    """Whatever claims may be about, in order: every proposal, then every goal of this suite."""
+    return proposals() | dict(sorted(_all("goals").items()))
+
+
+def judged_names() -> dict[str, str]:
+    """Number of each proposal and goal to its family; parses nothing."""
+    return {**names("proposals"), **names("goals")}
+
+
+def subject(number: str) -> Entry | None:
+    """The proposal or goal with this number, or None."""
+    return _find("proposals", number) or _find("goals", number)
+
+
 def trick(slug: str) -> Entry | None:
     """The trick with this slug, or None."""
     return _find("tricks", slug)
@@ -37,7 +54,7 @@ def trick(slug: str) -> Entry | None:
 
 @functools.cache
 def names(kind: str) -> Mapping[str, str]:
-    """Number or slug to family or category, for ``proposals`` or ``tricks``; parses nothing."""
+    """Number or slug to family or category, of ``proposals``, ``goals`` or ``tricks``; parses nothing."""
     heads = ((file, re.findall(r"^\[([\w-]+)\]$", text, re.M)) for file, text in _texts(kind))
     return {name: file.stem for file, found in heads for name in found}
 
@@ -59,7 +76,7 @@ def _texts(kind: str) -> list[tuple[Path, str]]:
 
 @functools.cache
 def _read(kind: str, file: Path) -> dict[str, Entry]:
-    name, group = ("id", "family") if kind == "proposals" else ("slug", "category")
+    name, group = ("slug", "category") if kind == "tricks" else ("id", "family")
     try:
         tables = tomllib.loads(dict(_texts(kind))[file])
     except tomllib.TOMLDecodeError as error:

@@ -58,6 +58,8 @@ def train_together(jobs: Sequence[Job]) -> list[Run]:
     flops = training_flops(models.networks[0], task)
     for length in lengths:
         before, seen = seen, seen + task.batch * length
+        for network in models.networks:
+            network.anneal(before / total)
         batches = [task.draw_of("train")(stream, task.batch, length) for stream in trains]
         figures = models.descend(batches, schedule(seen / unit, total / unit))
         due = seen * CHECKS // total > before * CHECKS // total
@@ -76,6 +78,8 @@ def train_together(jobs: Sequence[Job]) -> list[Run]:
                 )
                 course.accuracies.append((seen, found))
     models.write_back()
+    for network in models.networks:
+        network.anneal(1.0)
     cohort = tuple((job.seed, job.rate) for job in jobs)
     each_s = (time.process_time() - started) / len(jobs)
     return [
@@ -132,7 +136,18 @@ class Models:
             name: torch.stack([p.detach() for p in row]).requires_grad_()
             for name, row in zip(names, rows, strict=True)
         }
-        self.call = vmap(lambda weights, tokens: functional_call(whole, weights, (tokens,)))
+        # drawn, not trained: each model keeps its own
+        self.kept = {
+            name: torch.stack(rows)
+            for name, *rows in zip(
+                (name for name, _ in whole.named_buffers()),
+                *(network.parts.buffers() for network in self.networks),
+                strict=True,
+            )
+        }
+        self.call = vmap(
+            lambda weights, kept, tokens: functional_call(whole, {**weights, **kept}, (tokens,))
+        )
         self.rates = torch.tensor([job.rate for job in jobs], device=first.device)
         self.means = {name: torch.zeros_like(w) for name, w in self.weights.items()}
         self.squares = {name: torch.zeros_like(w) for name, w in self.weights.items()}
@@ -143,7 +158,8 @@ class Models:
         import torch
 
         device = self.rates.device
-        logits = self.call(self.weights, torch.stack([b.tokens for b in batches]).to(device))
+        tokens = torch.stack([b.tokens for b in batches]).to(device)
+        logits = self.call(self.weights, self.kept, tokens)
         losses = []
         for batch, mine in zip(batches, logits, strict=True):
             learned = batch.learned.to(device)

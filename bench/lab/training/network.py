@@ -75,6 +75,12 @@ class Network:
         """Logits from features."""
         return self.head(self.norms[-1](x))
 
+    def anneal(self, share: float) -> None:
+        """Tell every mixer that has a schedule of its own what share of the training is done."""
+        for mixer in self.mixers:
+            if callable(schedule := getattr(mixer, "anneal", None)):
+                schedule(share)
+
     def parameters(self) -> "Iterator[nn.Parameter]":
         """Everything that is trained."""
         return self.parts.parameters()

@@ -166,6 +166,7 @@ def _follow(
         before, seen = seen, seen + task.batch * length
         for group in optimizer.param_groups:
             group["lr"] = rate * schedule(seen / unit, total / unit)
+        network.anneal(before / total)
         loss, norm = descend(network, optimizer, task.draw_of("train")(stream, task.batch, length))
         due = seen * CHECKS // total > before * CHECKS // total
         if course.noted(seen, loss, norm, due=due):
@@ -177,6 +178,7 @@ def _follow(
                 progress(*course.losses[-1])
         if course.diverged:
             break
+    network.anneal(1.0)
     return course
 
 

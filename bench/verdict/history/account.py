@@ -69,7 +69,7 @@ def bisected(
 
 def _plugins(name: str, cases: dict[str, claims.Case], measured: set[str]) -> set[str]:
     """The plugins behind a name. ValueError when it is neither a proposal nor a plugin."""
-    if name in catalogue.names("proposals"):
+    if name in catalogue.judged_names():
         about = cases[name].claims if name in cases else ()
         return {each for claim in about for each in (claim.plugin, claim.against) if each}
     known = {*registry.index(), *measured}

@@ -19,11 +19,11 @@ SAID = ("status", "priority", "hypothesis", "reported", "contradictions", "lesso
 
 
 def proposals(judged: Mapping[str, Judgement], turned: Mapping[str, Sequence[Turn]]) -> list[Row]:
-    """Every proposal of the catalogue, in order, with the turns of its verdict, oldest first."""
+    """Every proposal of the catalogue, then every goal, in order, with the turns of its verdict, oldest first."""
     cases = claims.load_all()
     suites = [suite.load(name) for name in suite.names()]
     found = []
-    for number, entry in catalogue.proposals().items():
+    for number, entry in catalogue.judged().items():
         judgement = judged[number]
         case = cases.get(number)
         rows = [_claim(each, suites) for each in judgement.claims]
