@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..lab.training import contestant
+from ..lab.contestant import contestant
 from . import clock, figures
 from .admission import admission, laws
 from .layer import Layer

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import suite
-from bench.lab.training import FAILED, SOLVED
+from bench.lab.training.run import FAILED, SOLVED
 from bench.verdict import claims, missing
 from suites import catalogue, tasks
 
