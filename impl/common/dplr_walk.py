@@ -46,6 +46,7 @@ from impl.common.halved_decays_on_chip import (
     behind,
     decays,
     decays_across,
+    handed_on,
     late,
     meeting,
     passed,
@@ -67,7 +68,7 @@ def dplr_walk(
     A backward pass keeps a state every ``checkpoint`` steps and makes the others again, in one launch
     of a program a sequence and head; at ``chunk`` it keeps every chunk's, and chunks run side by side.
     """
-    if checkpoint % chunk:
+    if checkpoint > chunk and checkpoint % chunk:
         raise ValueError(f"checkpoint={checkpoint}, want a multiple of chunk={chunk}")
     return _Walk.apply(q, k, v, kappa, rate, g, h0, cu_seqlens, sizes, chunk, checkpoint)  # pyright: ignore[reportReturnType]
 
@@ -212,6 +213,16 @@ def _store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.c
 
 
 @triton.jit
+def _load_tile(
+    s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first, column
+):  # fmt: skip
+    """Rows from ``first`` and columns from ``column`` of state ``index``, as [K, V]; zero past edges."""
+    k, v = first + tl.arange(0, BLOCK_K)[:, None], column + tl.arange(0, BLOCK_V)[None, :]
+    at, mask = _state_at(index, K, V, k, v)
+    return tl.load(s_ptr + at, mask=mask, other=0.0)
+
+
+@triton.jit
 def _recalls(
     k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr,
@@ -233,6 +244,19 @@ def _reads(
     """x in float32."""
     g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS).to(tl.float32)
     return _load(q_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS) * tl.exp2(g * LOG2_E)
+
+
+@triton.jit
+def _late_keys(
+    q_ptr, k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first,
+    ACROSS: tl.constexpr, QUERY: tl.constexpr,
+):  # fmt: skip
+    """x where ``QUERY``, else r."""
+    if QUERY:
+        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+    else:
+        x = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+    return x
 
 
 @triton.jit
@@ -296,19 +320,19 @@ def _triangles(
     inverse = tl.where(early == to, 1.0, 0.0)
     removed = tl.where(early == to, removed, 0.0)
     written = tl.where(early == to, written, 0.0)
-    size = 1
-    while size < BLOCK_T:
+    halving = 0
+    while 1 << halving < BLOCK_T:
         system, remove, feed, write = zero, zero, zero, zero
         # some channels at a time, loaded anew for each halving: held, they spill
         for first in range(0, K, TILE_K):
             g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-            decay = decays_across(g, passed_across(size, BLOCK_T))
+            decay = decays_across(g, passed_across(halving, BLOCK_T))
             r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
             recalls = (r * decay).to(dtype)
             x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
             reads = (x * decay).to(dtype)
             g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first)
-            decay = decays(passed(size, BLOCK_T), g)
+            decay = decays(passed(halving, BLOCK_T), g)
             b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, False)
             out = (b * decay).to(dtype)
             system = tl.dot(out, recalls, system, input_precision="ieee")
@@ -318,14 +342,14 @@ def _triangles(
                 into = (k * decay).to(dtype)
                 feed = tl.dot(into, recalls, feed, input_precision="ieee")
                 write = tl.dot(into, reads, write, input_precision="ieee")
-        apart = meeting(size, BLOCK_T) & (early < to)
+        apart = handed_on(halving, BLOCK_T)
         removed += tl.where(apart, remove, 0.0)
         fed += tl.where(apart, feed, 0.0)
         written += tl.where(apart, write, 0.0)
         # inverses of blocks of this size, joined to those of the next
         joined = _product(tl.where(apart, system, 0.0), inverse, dtype == tl.float32)
         inverse -= _product(inverse, joined, dtype == tl.float32)
-        size *= 2
+        halving += 1
     return inverse.to(dtype), removed.to(dtype), fed.to(dtype), written.to(dtype)
 
 
@@ -452,65 +476,154 @@ def _reverse_step(
 
 
 @triton.jit
-def _meeting_scores(late_rows, early_rows, total, total_back):
-    """Adds two tiles' share of late early^T, and of its transpose, to the totals.
-
-    Each product twice, for a dot with a transposed accumulator is miscompiled.
-    """
-    total += tl.dot(late_rows, tl.trans(early_rows), input_precision="ieee")
-    total_back += tl.dot(early_rows, tl.trans(late_rows), input_precision="ieee")
-    return total, total_back
+def _over_steps(paths, over, EXACT: tl.constexpr):
+    """Sums of paths [K, C] over the zeros and ones of ``over`` [C, C]; to 16 bits unless ``EXACT``."""
+    if EXACT:
+        total = tl.dot(paths, over.to(tl.float32), input_precision="ieee")
+    else:
+        high = paths.to(tl.bfloat16)
+        total = tl.dot(high, over.to(tl.bfloat16))
+        total += tl.dot((paths - high).to(tl.bfloat16), over.to(tl.bfloat16))
+    return total
 
 
 @triton.jit
-def _score_gradients(
-    v_ptr, kappa_ptr, d_o_ptr, u_ptr, dr_ptr, rows, inside, head, H, u_rows, dr_rows, kept_head,
-    kept_H, V, BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
+def _scores(
+    late_ptr, late_rows, late_head, late_H, early_ptr, early_rows, early_head, early_H, inside, V,
+    BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    """dP, dA, dW and dF, each with its transpose above the diagonal."""
-    removed = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-    removed_back, system, system_back = removed, removed, removed
-    written, written_back, fed, fed_back = removed, removed, removed, removed
+    """Products of late rows with early ones: [late, early] and, above the diagonal, the same mirrored.
+
+    Each twice, for a dot with a transposed accumulator is miscompiled.
+    """
+    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+    mirrored = scores
     for first in range(0, V, BLOCK_V):
-        d_o = _load(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
-        dr = _load(dr_ptr, dr_rows, inside, kept_head, kept_H, V, BLOCK_V, first)
-        u = _load(u_ptr, u_rows, inside, kept_head, kept_H, V, BLOCK_V, first)
-        removed, removed_back = _meeting_scores(d_o, u, removed, removed_back)
-        system, system_back = _meeting_scores(dr, u, system, system_back)
-        if kappa_ptr is not None:
-            v = _load(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
-            written, written_back = _meeting_scores(d_o, v, written, written_back)
-            fed, fed_back = _meeting_scores(dr, v, fed, fed_back)
-    lower = before(BLOCK_T)
-    dtype = u_ptr.dtype.element_ty
-    removed = tl.where(lower, removed, removed_back)
-    written = tl.where(lower, written, written_back)
-    system = -tl.where(lower, system, system_back)
-    fed = -tl.where(lower, fed, fed_back)
-    return removed, system.to(dtype), written, fed.to(dtype)
+        x = _load(late_ptr, late_rows, inside, late_head, late_H, V, BLOCK_V, first)
+        y = _load(early_ptr, early_rows, inside, early_head, early_H, V, BLOCK_V, first)
+        scores = tl.dot(x, tl.trans(y), scores, input_precision="ieee")
+        mirrored = tl.dot(y, tl.trans(x), mirrored, input_precision="ieee")
+    return tl.where(before(BLOCK_T), scores, mirrored)
 
 
 @triton.jit
-def _met(early, read, scores, decay, size, BLOCK_T: tl.constexpr):
-    """What the halves ``early`` and ``read`` get of each other through ``scores``, and the paths."""
-    is_late = late(tl.arange(0, BLOCK_T), size)[None, :]
-    meets = tl.where(meeting(size, BLOCK_T), scores, 0.0).to(scores.dtype)
+def _met(early, read, scores, decay, halving, BLOCK_T: tl.constexpr):
+    """What the late steps and the early ones get of each other through ``scores``, and the paths."""
+    is_late = late(tl.arange(0, BLOCK_T), halving)[None, :]
+    meets = tl.where(meeting(halving, BLOCK_T), scores, 0.0).to(scores.dtype)
     keys = tl.where(is_late, read, early)
     got = tl.dot((keys * decay).to(scores.dtype), meets, input_precision="ieee") * decay
     return tl.where(is_late, got, 0.0), tl.where(is_late, 0.0, got), keys * got
 
 
 @triton.jit
-def _over_steps(paths, over, EXACT: tl.constexpr):
-    """Sums of paths [K, C] over the zeros and ones of ``over`` [C, C]; to 16 bits unless ``EXACT``."""
-    if EXACT:
-        total = tl.dot(paths, over.to(tl.float32), input_precision="ieee")
-    else:
-        # two halves on matrix cores, where the result is rounded to half precision
-        high = paths.to(tl.bfloat16)
-        total = tl.dot(high, over.to(tl.bfloat16))
-        total += tl.dot((paths - high).to(tl.bfloat16), over.to(tl.bfloat16))
-    return total
+def _late_gradients(
+    q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_ptr, u_ptr, starts_ptr, dq_ptr,
+    db, dk, dg, rows, inside, head, H, d_rows, d_head, d_H, u_rows, u_head, u_H, start, K, V, first,
+    QUERY: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """What comes through the triangles of x (``QUERY``) or of r, and the state before the chunk.
+
+    ``d_ptr`` holds dO or dR. Adds to the gradients of b, k and g, returns that of r, writes that of q.
+    """
+    dtype = k_ptr.dtype.element_ty
+    exact: tl.constexpr = dtype == tl.float32
+    sign: tl.constexpr = 1.0 if QUERY else -1.0
+    to_b = sign * _scores(
+        d_ptr, d_rows, d_head, d_H, u_ptr, u_rows, u_head, u_H, inside, V, BLOCK_T, BLOCK_V
+    )
+    steps = tl.arange(0, BLOCK_T)
+    same = steps[:, None] == steps[None, :]
+    touched = tl.sum(tl.where(same, to_b, 0.0), axis=0)[None, :]
+    to_b = to_b.to(dtype)
+    if kappa_ptr is not None:
+        to_k = sign * _scores(
+            d_ptr, d_rows, d_head, d_H, v_ptr, rows, head, H, inside, V, BLOCK_T, BLOCK_V
+        )
+        joined = tl.sum(tl.where(same, to_k, 0.0), axis=0)[None, :]
+        to_k = to_k.to(dtype)
+    dx = tl.zeros((TILE_K, BLOCK_T), tl.float32)
+    for column in range(0, V, BLOCK_V):
+        state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
+        d = _load(d_ptr, d_rows, inside, d_head, d_H, V, BLOCK_V, column, True)
+        dx = tl.dot(state.to(dtype), d, dx, input_precision="ieee")
+    g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    dx *= sign * decays_across(g, behind(BLOCK_T))
+    x = _late_keys(
+        q_ptr, k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True, QUERY
+    )
+    dg += _over_steps(x * dx, before(BLOCK_T), exact)
+
+    # rows are loaded anew for each halving: held, they spill
+    halving = 0
+    while 1 << halving < BLOCK_T:
+        g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        decay = decays_across(g, passed_across(halving, BLOCK_T))
+        x = _late_keys(
+            q_ptr, k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True, QUERY
+        )
+        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        to_late, to_early, paths = _met(b, x, to_b, decay, halving, BLOCK_T)
+        dx += to_late
+        db += to_early
+        if kappa_ptr is not None:
+            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            to_late, to_early, more = _met(k, x, to_k, decay, halving, BLOCK_T)
+            dx += to_late
+            dk += to_early
+            paths += more
+        dg += _over_steps(paths, passed(halving, BLOCK_T), exact)
+        halving += 1
+
+    if QUERY:
+        # within a step, which reads after its own decay
+        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        dg += x * dx
+        g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        dq = dx * tl.exp2(g.to(tl.float32) * LOG2_E) + touched * b
+        q = _load(q_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        db += touched * q
+        if kappa_ptr is not None:
+            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            dq += joined * k
+            dk += joined * q
+        _store_across(dq_ptr, dq, rows, inside, head, H, K, TILE_K, first)
+    return dx, db, dk, dg
+
+
+@triton.jit
+def _early_gradients(
+    k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
+    db, dk, dg, rows, inside, head, H, u_rows, u_head, u_H, start, end, K, V, first,
+    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """Adds what comes through the state after the chunk to the gradients of b, k and g."""
+    dtype = k_ptr.dtype.element_ty
+    exact: tl.constexpr = dtype == tl.float32
+    to_b = tl.zeros((TILE_K, BLOCK_T), tl.float32)
+    to_k = to_b
+    over = tl.zeros((TILE_K,), tl.float32)
+    for column in range(0, V, BLOCK_V):
+        state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
+        later = _load_tile(ends_ptr, end, K, V, TILE_K, BLOCK_V, first, column)
+        over += tl.sum(state.to(tl.float32) * later, axis=1)
+        u = _load(u_ptr, u_rows, inside, u_head, u_H, V, BLOCK_V, column, True)
+        to_b = tl.dot(later.to(dtype), u, to_b, input_precision="ieee")
+        if kappa_ptr is not None:
+            v = _load(v_ptr, rows, inside, head, H, V, BLOCK_V, column, True)
+            to_k = tl.dot(later.to(dtype), v, to_k, input_precision="ieee")
+    g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    dg += (over * tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E))[:, None]
+    decay = decays_across(g, before(BLOCK_T))
+    to_b *= decay
+    b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    paths = b * to_b
+    if kappa_ptr is not None:
+        to_k *= decay
+        paths += to_k * _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    dg += _over_steps(paths, behind(BLOCK_T), exact)
+    return db + to_b, dk + to_k, dg
 
 
 @triton.jit
@@ -524,117 +637,43 @@ def _chunk_gradients(
 
     ``start`` and ``end`` number the state before the chunk and the gradient of that after it.
     """
-    dtype = k_ptr.dtype.element_ty
-    exact: tl.constexpr = dtype == tl.float32
-    removed, system, written, fed = _score_gradients(
-        v_ptr, kappa_ptr, d_o_ptr, u_ptr, dr_ptr, rows, inside, head, H, u_rows, dr_rows,
-        kept_head, kept_H, V, BLOCK_T, BLOCK_V,
-    )  # fmt: skip
-    steps = tl.arange(0, BLOCK_T)
-    same = steps[:, None] == steps[None, :]
-    touched = tl.sum(tl.where(same, removed, 0.0), axis=0)[None, :]
-    joined = tl.sum(tl.where(same, written, 0.0), axis=0)[None, :]
-    removed, written = removed.to(dtype), written.to(dtype)
     drate = tl.zeros((BLOCK_T,), tl.float32)
     for first in range(0, K, TILE_K):
-        # through the states at the edges of the chunk
-        dx = tl.zeros((TILE_K, BLOCK_T), tl.float32)
-        dr, db, dk = dx, dx, dx
-        over = tl.zeros((TILE_K,), tl.float32)
-        for column in range(0, V, BLOCK_V):
-            k_at = first + tl.arange(0, TILE_K)[:, None]
-            v_at = column + tl.arange(0, BLOCK_V)[None, :]
-            at, mask = _state_at(start, K, V, k_at, v_at)
-            state = tl.load(starts_ptr + at, mask=mask, other=0.0)
-            at, mask = _state_at(end, K, V, k_at, v_at)
-            later = tl.load(ends_ptr + at, mask=mask, other=0.0)
-            over += tl.sum(state.to(tl.float32) * later, axis=1)
-            d_o = _load(d_o_ptr, rows, inside, head, H, V, BLOCK_V, column, True)
-            dx += tl.dot(state, d_o, input_precision="ieee")
-            back = _load(dr_ptr, dr_rows, inside, kept_head, kept_H, V, BLOCK_V, column, True)
-            dr -= tl.dot(state, back, input_precision="ieee")
-            u = _load(u_ptr, u_rows, inside, kept_head, kept_H, V, BLOCK_V, column, True)
-            db += tl.dot(later, u, input_precision="ieee")
-            if kappa_ptr is not None:
-                v = _load(v_ptr, rows, inside, head, H, V, BLOCK_V, column, True)
-                dk += tl.dot(later, v, input_precision="ieee")
-
-        g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        decay = decays_across(g, behind(BLOCK_T))
-        dx *= decay
-        dr *= decay
-        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        dg = _over_steps(x * dx + r * dr, before(BLOCK_T), exact)
-        decay = decays_across(g, before(BLOCK_T))
-        db *= decay
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        paths = b * db
-        if kappa_ptr is not None:
-            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
-            dk *= decay
-            paths += k * dk
-        dg += _over_steps(paths, behind(BLOCK_T), exact)
-        dg += (over * tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E))[:, None]
-
-        # from step to step; rows are loaded anew for each halving: held, they spill
-        size = 1
-        while size < BLOCK_T:
-            g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-            decay = decays_across(g, passed_across(size, BLOCK_T))
-            x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-            b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
-            to_late, to_early, paths = _met(b, x, removed, decay, size, BLOCK_T)
-            dx += to_late
-            db += to_early
-            r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-            to_late, to_early, more = _met(b, r, system, decay, size, BLOCK_T)
-            dr += to_late
-            db += to_early
-            paths += more
-            if kappa_ptr is not None:
-                k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
-                to_late, to_early, more = _met(k, x, written, decay, size, BLOCK_T)
-                dx += to_late
-                dk += to_early
-                paths += more
-                to_late, to_early, more = _met(k, r, fed, decay, size, BLOCK_T)
-                dr += to_late
-                dk += to_early
-                paths += more
-            dg += _over_steps(paths, passed(size, BLOCK_T), exact)
-            size *= 2
-
-        # within a step, which reads after its own decay
-        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        dg += x * dx
+        db = tl.zeros((TILE_K, BLOCK_T), tl.float32)
+        dk, dg = db, db
+        _, db, dk, dg = _late_gradients(
+            q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, starts_ptr, dq_ptr,
+            db, dk, dg, rows, inside, head, H, rows, head, H, u_rows, kept_head, kept_H, start,
+            K, V, first, True, BLOCK_T, TILE_K, BLOCK_V,
+        )  # fmt: skip
+        dr, db, dk, dg = _late_gradients(
+            q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, dr_ptr, u_ptr, starts_ptr, dq_ptr,
+            db, dk, dg, rows, inside, head, H, dr_rows, kept_head, kept_H,
+            u_rows, kept_head, kept_H, start, K, V, first, False, BLOCK_T, TILE_K, BLOCK_V,
+        )  # fmt: skip
+        db, dk, dg = _early_gradients(
+            k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
+            db, dk, dg, rows, inside, head, H, u_rows, kept_head, kept_H, start, end, K, V, first,
+            BLOCK_T, TILE_K, BLOCK_V,
+        )  # fmt: skip
+        rate = _rates(kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
         if kappa_ptr is None:
+            # k recalls after its own decay
             r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
             dg += r * dr
-        _store_across(dg_ptr, dg, rows, inside, head, H, K, TILE_K, first)
-        g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        own = tl.exp2(g.to(tl.float32) * LOG2_E)
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        dq = dx * own + touched * b
-        if kappa_ptr is not None:
-            dq += joined * k
-        _store_across(dq_ptr, dq, rows, inside, head, H, K, TILE_K, first)
-        q = _load(q_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        rate = _rates(kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        db += touched * q
-        if kappa_ptr is None:
+            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
             drate += tl.sum(k * db, axis=0)
-            dk = dr * own + rate * db
+            g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            dk = dr * tl.exp2(g.to(tl.float32) * LOG2_E) + rate * db
         else:
-            dk += joined * q
             kappa = _load(kappa_ptr, rows, inside, head, H, K, TILE_K, first, True)
             dkappa = dr + rate * db
             _store_across(dkappa_ptr, dkappa, rows, inside, head, H, K, TILE_K, first)
             _store_across(drate_ptr, kappa * db, rows, inside, head, H, K, TILE_K, first)
         _store_across(dk_ptr, dk, rows, inside, head, H, K, TILE_K, first)
+        _store_across(dg_ptr, dg, rows, inside, head, H, K, TILE_K, first)
     if kappa_ptr is None:
-        tl.store(drate_ptr + rows * H + head, drate.to(dtype), mask=inside)
+        tl.store(drate_ptr + rows * H + head, drate.to(k_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit

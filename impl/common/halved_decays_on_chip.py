@@ -2,7 +2,7 @@
 """Halved decays on chip: what each step of a chunk decays by up to where two halves of it meet.
 
 A chunk of C steps is halved log2(C) times (``impl/common/halved_decays.py`` says why). Where halves of
-``size`` steps meet, an early step decays from behind itself to the end of its half, and a late one
+``1 << halving`` steps meet, an early step decays from behind itself to the end of its half, and a late one
 from the start of its half to before itself: what a late step reads after its own decay is scaled by
 that beforehand, so one exponential a step, channel and halving serves every triangle. The sums of the
 logarithms are products with zeros and ones, exact in any dtype, on matrix cores. They come as [C, K]
@@ -17,30 +17,51 @@ LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def late(steps, size):
-    """Whether steps lie in the second half of their block of ``2 * size`` steps."""
-    return (steps // size) % 2 == 1
+def late(steps, halving):
+    """Whether steps lie in the second half of their block of ``2 << halving`` steps."""
+    return (steps >> halving) & 1 == 1
 
 
 @triton.jit
-def meeting(size, BLOCK_T: tl.constexpr):
-    """Whether two steps lie in the two halves, of ``size`` steps each, of one block; symmetric."""
-    i, j = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    return (i // size) ^ (j // size) == 1
+def meeting(halving, BLOCK_T: tl.constexpr):
+    """Whether two steps lie in the two halves, of ``1 << halving`` steps, of one block; symmetric."""
+    half = tl.arange(0, BLOCK_T) >> halving
+    return half[:, None] == (half ^ 1)[None, :]
 
 
 @triton.jit
-def passed(size, BLOCK_T: tl.constexpr):
+def handed_on(halving, BLOCK_T: tl.constexpr):
+    """[early, late]: whether two steps lie so in the two halves of one block."""
+    half = tl.arange(0, BLOCK_T) >> halving
+    other = tl.where(half & 1 == 1, half - 1, -1)
+    return half[:, None] == other[None, :]
+
+
+@triton.jit
+def _distance(halving, BLOCK_T: tl.constexpr):
+    """First step of each step's half, and that plus the steps between it and the meeting point.
+
+    Computed anew for each halving: compilers hold what does not change in [C, C] registers.
+    """
+    steps = tl.arange(0, BLOCK_T)
+    within = (1 << halving) - 1
+    start = steps & ~within
+    away = tl.where(late(steps, halving), steps, ~steps) & within
+    return start, start + away
+
+
+@triton.jit
+def passed(halving, BLOCK_T: tl.constexpr):
     """[step, over]: whether ``step`` decays by ``over`` up to where its half meets the other."""
-    i, j = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    return (i // size == j // size) & (((i > j) & late(i, size)) | ((i < j) & ~late(i, size)))
+    start, at = _distance(halving, BLOCK_T)
+    return (at[None, :] >= start[:, None]) & (at[None, :] < at[:, None])
 
 
 @triton.jit
-def passed_across(size, BLOCK_T: tl.constexpr):
+def passed_across(halving, BLOCK_T: tl.constexpr):
     """``passed`` as [over, step]."""
-    j, i = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    return (i // size == j // size) & (((i > j) & late(i, size)) | ((i < j) & ~late(i, size)))
+    start, at = _distance(halving, BLOCK_T)
+    return (at[:, None] >= start[None, :]) & (at[:, None] < at[None, :])
 
 
 @triton.jit
