@@ -161,55 +161,70 @@ def _kept(v: Tensor, rows: Any, chunk: int, *, tied: bool) -> tuple[Tensor | Non
 def _meta(sizes: dict[str, int], chunk: int) -> dict[str, int]:
     """Size arguments that all kernels share."""
     meta = {axis: sizes[axis] for axis in "THKV"}
-    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), 64)}
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), int(__import__("os").environ.get("BV","64")))}
     # no loads ahead: what they would hold, spills
-    return meta | {"TILE_K": min(meta["BLOCK_K"], int(__import__("os").environ.get("FT","32"))), "num_warps": 4, "num_stages": 1}
+    return meta | {"TILE_K": min(meta["BLOCK_K"], int(__import__("os").environ.get("FT","32"))), "num_warps": int(__import__("os").environ.get("NW","4")), "num_stages": 1}
+
+
+@triton.jit
+def _places(
+    row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
+    ACROSS: tl.constexpr,
+):  # fmt: skip
+    """Where columns from ``first`` of rows of one head are, and whether they are, [C, K] or [K, C].
+
+    One far place, in 64 bits, and short ways from there: a place for each element would spill.
+    """
+    far = (row.to(tl.int64) * H + head) * K
+    steps, k = tl.arange(0, BLOCK_T), first + tl.arange(0, BLOCK_K)
+    if ACROSS:
+        near = steps[None, :] * (H * K) + k[:, None]
+        mask = (steps < left)[None, :] & (k < K)[:, None]
+    else:
+        near = steps[:, None] * (H * K) + k[None, :]
+        mask = (steps < left)[:, None] & (k < K)[None, :]
+    return far, near, mask
 
 
 @triton.jit
 def _load(
-    x_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first=0, ACROSS: tl.constexpr = False
+    x_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0,
+    ACROSS: tl.constexpr = False,
 ):  # fmt: skip
-    """Columns from ``first`` of rows of one head, [C, K] or, ``ACROSS``, [K, C]; zero past the end."""
-    k = first + tl.arange(0, BLOCK_K)
-    if ACROSS:
-        at = (rows.to(tl.int64)[None, :] * H + head) * K + k[:, None]
-        mask = inside[None, :] & (k < K)[:, None]
-    else:
-        at = (rows.to(tl.int64)[:, None] * H + head) * K + k[None, :]
-        mask = inside[:, None] & (k < K)[None, :]
-    return tl.load(x_ptr + at, mask=mask, other=0.0)
+    """Columns from ``first`` of ``left`` rows of one head, [C, K] or, ``ACROSS``, [K, C]; else zero."""
+    far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
+    return tl.load(x_ptr + far + near, mask=mask, other=0.0)
 
 
 @triton.jit
-def _store_across(x_ptr, x, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first=0):
-    """Write x [K, C] to columns from ``first`` of rows of one head, in their dtype."""
-    k = first + tl.arange(0, BLOCK_K)
-    at = (rows.to(tl.int64)[None, :] * H + head) * K + k[:, None]
-    mask = inside[None, :] & (k < K)[:, None]
-    tl.store(x_ptr + at, x.to(x_ptr.dtype.element_ty), mask=mask)
+def _store_across(
+    x_ptr, x, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0
+):  # fmt: skip
+    """Write x [K, C] to columns from ``first`` of ``left`` rows of one head, in their dtype."""
+    far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first, True)
+    tl.store(x_ptr + far + near, x.to(x_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def _state_at(index, K, V, k, v):
     """Where [k, v] of state ``index`` of a contiguous [states, K, V] tensor is, and whether it is."""
-    return (index.to(tl.int64) * K + k) * V + v, (k < K) & (v < V)
+    return index.to(tl.int64) * K * V, k * V + v, (k < K) & (v < V)
 
 
 @triton.jit
 def _load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """State ``index`` as [V, K] in float32, its columns from ``first``; zero past the edges."""
     k, v = tl.arange(0, BLOCK_K)[None, :], first + tl.arange(0, BLOCK_V)[:, None]
-    at, mask = _state_at(index, K, V, k, v)
-    return tl.load(s_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    far, near, mask = _state_at(index, K, V, k, v)
+    return tl.load(s_ptr + far + near, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """Write a state [V, K] to columns from ``first`` of state ``index`` in its dtype."""
     k, v = tl.arange(0, BLOCK_K)[None, :], first + tl.arange(0, BLOCK_V)[:, None]
-    at, mask = _state_at(index, K, V, k, v)
-    tl.store(s_ptr + at, state.to(s_ptr.dtype.element_ty), mask=mask)
+    far, near, mask = _state_at(index, K, V, k, v)
+    tl.store(s_ptr + far + near, state.to(s_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -218,72 +233,73 @@ def _load_tile(
 ):  # fmt: skip
     """Rows from ``first`` and columns from ``column`` of state ``index``, as [K, V]; zero past edges."""
     k, v = first + tl.arange(0, BLOCK_K)[:, None], column + tl.arange(0, BLOCK_V)[None, :]
-    at, mask = _state_at(index, K, V, k, v)
-    return tl.load(s_ptr + at, mask=mask, other=0.0)
+    far, near, mask = _state_at(index, K, V, k, v)
+    return tl.load(s_ptr + far + near, mask=mask, other=0.0)
 
 
 @triton.jit
 def _recalls(
-    k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first,
+    k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr,
 ):  # fmt: skip
     """r in float32."""
     if kappa_ptr is None:
-        g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
-        r = _load(k_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
+        r = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
         r = r * tl.exp2(g.to(tl.float32) * LOG2_E)
     else:
-        r = _load(kappa_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS).to(tl.float32)
+        r = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS).to(tl.float32)
     return r
 
 
 @triton.jit
 def _reads(
-    q_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first, ACROSS: tl.constexpr
+    q_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first, ACROSS: tl.constexpr
 ):  # fmt: skip
     """x in float32."""
-    g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS).to(tl.float32)
-    return _load(q_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS) * tl.exp2(g * LOG2_E)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS).to(tl.float32)
+    return _load(q_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS) * tl.exp2(g * LOG2_E)
 
 
 @triton.jit
 def _late_keys(
-    q_ptr, k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first,
+    q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr, QUERY: tl.constexpr,
 ):  # fmt: skip
     """x where ``QUERY``, else r."""
     if QUERY:
-        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     else:
-        x = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+        x = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     return x
 
 
 @triton.jit
 def _rates(
-    kappa_ptr, rate_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first,
+    kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr,
 ):  # fmt: skip
     """What b is over its key, in float32: one number a step where tied."""
     if kappa_ptr is None:
-        rate = tl.load(rate_ptr + rows * H + head, mask=inside, other=0.0)
+        steps = tl.arange(0, BLOCK_T)
+        rate = tl.load(rate_ptr + (row * H + head) + steps * H, mask=steps < left, other=0.0)
         rate = rate[None, :] if ACROSS else rate[:, None]
     else:
-        rate = _load(rate_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+        rate = _load(rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     return rate.to(tl.float32)
 
 
 @triton.jit
 def _writes(
-    k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first,
+    k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr,
 ):  # fmt: skip
     """b in float32."""
-    rate = _rates(kappa_ptr, rate_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+    rate = _rates(kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     if kappa_ptr is None:
-        key = _load(k_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+        key = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     else:
-        key = _load(kappa_ptr, rows, inside, head, H, K, BLOCK_K, first, ACROSS)
+        key = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     return key * rate
 
 
@@ -302,7 +318,7 @@ def _product(a, b, EXACT: tl.constexpr):
 
 @triton.jit
 def _triangles(
-    q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, rows, inside, head, H, K,
+    q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K,
     BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
 ):  # fmt: skip
     """(I + A)^-1, P, F and W, each transposed, in the dtype of k; F and W are zero where tied."""
@@ -311,11 +327,11 @@ def _triangles(
     removed, fed, written = zero, zero, zero
     dtype = k_ptr.dtype.element_ty
     for first in range(0, K, TILE_K):
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, False)
-        q = _load(q_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, False)
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         removed = tl.dot(b.to(dtype), q, removed, input_precision="ieee")
         if kappa_ptr is not None:
-            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first)
             written = tl.dot(k, q, written, input_precision="ieee")
     inverse = tl.where(early == to, 1.0, 0.0)
     removed = tl.where(early == to, removed, 0.0)
@@ -325,20 +341,20 @@ def _triangles(
         system, remove, feed, write = zero, zero, zero, zero
         # some channels at a time, loaded anew for each halving: held, they spill
         for first in range(0, K, TILE_K):
-            g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             decay = decays_across(g, passed_across(halving, BLOCK_T))
-            r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             recalls = (r * decay).to(dtype)
-            x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             reads = (x * decay).to(dtype)
-            g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first)
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first)
             decay = decays(passed(halving, BLOCK_T), g)
-            b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, False)
+            b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, False)
             out = (b * decay).to(dtype)
             system = tl.dot(out, recalls, system, input_precision="ieee")
             remove = tl.dot(out, reads, remove, input_precision="ieee")
             if kappa_ptr is not None:
-                k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first)
+                k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first)
                 into = (k * decay).to(dtype)
                 feed = tl.dot(into, recalls, feed, input_precision="ieee")
                 write = tl.dot(into, reads, write, input_precision="ieee")
@@ -356,16 +372,16 @@ def _triangles(
 @triton.jit
 def _step(
     state, inverse, removed, fed, written,
-    q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, o_ptr, rows, inside, head, H, K, V, first,
+    q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, o_ptr, row, left, head, H, K, V, first,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """The state [V, K] after a chunk and U as [V, C]; writes O where asked."""
     dtype = k_ptr.dtype.element_ty
-    g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K, 0, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
     # [over, step]: what comes before a step is what it comes behind
     decay = decays_across(g, behind(BLOCK_T))
-    r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, 0, True)
-    v = _load(v_ptr, rows, inside, head, H, V, BLOCK_V, first, True)
+    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
+    v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, True)
     wrong = -tl.dot(state.to(dtype), (r * decay).to(dtype), input_precision="ieee")
     if kappa_ptr is None:
         wrong += v
@@ -373,19 +389,19 @@ def _step(
         wrong -= tl.dot(v, fed, input_precision="ieee")
     u = tl.dot(wrong.to(dtype), inverse, input_precision="ieee").to(dtype)
     if o_ptr is not None:
-        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, 0, True)
+        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
         o = tl.dot(state.to(dtype), (x * decay).to(dtype), input_precision="ieee")
         o += tl.dot(u, removed, input_precision="ieee")
         if kappa_ptr is not None:
             o += tl.dot(v, written, input_precision="ieee")
-        _store_across(o_ptr, o, rows, inside, head, H, V, BLOCK_V, first)
-    g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K)
+        _store_across(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     decay = decays(behind(BLOCK_T), g)
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, BLOCK_K, 0, False)
+    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
     state *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
     state += tl.dot(u, (b * decay).to(dtype), input_precision="ieee")
     if kappa_ptr is not None:
-        k = _load(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
         state += tl.dot(v, (k * decay).to(dtype), input_precision="ieee")
     return state, u
 
@@ -401,34 +417,33 @@ def _dplr_walk_kernel(
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
     piece = first_chunk(cu_seqlens_ptr, index // H, T, CHECKPOINT)
-    steps = tl.arange(0, BLOCK_T)
     state = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if h0_ptr is not None:
         state += _load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
 
     for done in range(0, length, BLOCK_T):
-        rows, inside = start + done + steps, done + steps < length
+        row, left = start + done, length - done
         if starts_ptr is not None:
             if done % CHECKPOINT == 0:
                 place = (piece + done // CHECKPOINT) * H + head
                 _store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
         inverse, removed, fed, written = _triangles(
-            q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, rows, inside, head, H, K, BLOCK_T, TILE_K
+            q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K
         )
         state, u = _step(
             state, inverse, removed, fed, written,
-            q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, o_ptr, rows, inside, head, H, K, V,
+            q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, o_ptr, row, left, head, H, K, V,
             first, BLOCK_T, BLOCK_K, BLOCK_V,
         )  # fmt: skip
         if u_ptr is not None:
-            _store_across(u_ptr, u, rows, inside, head, H, V, BLOCK_V, first)
+            _store_across(u_ptr, u, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
             # of all tiles of V alike
-            once = inside & (first == 0)
-            _store_across(inverse_ptr, inverse, rows, once, head, H, BLOCK_T, BLOCK_T)
-            _store_across(removed_ptr, removed, rows, once, head, H, BLOCK_T, BLOCK_T)
+            once = tl.where(first == 0, left, 0)
+            _store_across(inverse_ptr, inverse, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
+            _store_across(removed_ptr, removed, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
             if kappa_ptr is not None:
-                _store_across(fed_ptr, fed, rows, once, head, H, BLOCK_T, BLOCK_T)
-                _store_across(written_ptr, written, rows, once, head, H, BLOCK_T, BLOCK_T)
+                _store_across(fed_ptr, fed, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
+                _store_across(written_ptr, written, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
     _store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
 
 
@@ -436,42 +451,42 @@ def _dplr_walk_kernel(
 def _reverse_step(
     end, q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
     inverse_ptr, removed_ptr, fed_ptr, written_ptr,
-    rows, inside, head, H, kept_rows, dr_rows, kept_head, kept_H, K, V, first,
+    row, left, head, H, kept_row, dr_row, kept_head, kept_H, K, V, first,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the state [V, K] before a chunk from that after it; writes dR and dV.
 
-    Triangles lie at ``kept_rows``, and dR goes to ``dr_rows``, of ``kept_head`` of ``kept_H``.
+    Triangles lie at ``kept_row``, and dR goes to ``dr_row``, of ``kept_head`` of ``kept_H``.
     """
     dtype = k_ptr.dtype.element_ty
-    d_o = _load(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first, True)
-    g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K, 0, True)
+    d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
     # [over, step]: what comes behind a step is what it comes before
     decay = decays_across(g, before(BLOCK_T))
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, BLOCK_K, 0, True)
+    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
     du = tl.dot(end.to(dtype), (b * decay).to(dtype), input_precision="ieee")
-    removed = _load(removed_ptr, kept_rows, inside, kept_head, kept_H, BLOCK_T, BLOCK_T)
+    removed = _load(removed_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
     du += tl.dot(d_o, removed, input_precision="ieee")
-    inverse = _load(inverse_ptr, kept_rows, inside, kept_head, kept_H, BLOCK_T, BLOCK_T)
+    inverse = _load(inverse_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
     dr = tl.dot(du.to(dtype), inverse, input_precision="ieee").to(dtype)
-    _store_across(dr_ptr, dr, dr_rows, inside, kept_head, kept_H, V, BLOCK_V, first)
+    _store_across(dr_ptr, dr, dr_row, left, kept_head, kept_H, V, BLOCK_T, BLOCK_V, first)
     if kappa_ptr is None:
         dv = dr
     else:
-        k = _load(k_ptr, rows, inside, head, H, K, BLOCK_K, 0, True)
+        k = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
         dv = tl.dot(end.to(dtype), (k * decay).to(dtype), input_precision="ieee")
-        written = _load(written_ptr, kept_rows, inside, kept_head, kept_H, BLOCK_T, BLOCK_T)
+        written = _load(written_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
         dv += tl.dot(d_o, written, input_precision="ieee")
-        fed = _load(fed_ptr, kept_rows, inside, kept_head, kept_H, BLOCK_T, BLOCK_T)
+        fed = _load(fed_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
         dv -= tl.dot(dr, fed, input_precision="ieee")
     if dv_ptr is not None:
-        _store_across(dv_ptr, dv, rows, inside, head, H, V, BLOCK_V, first)
-    g = _load(g_ptr, rows, inside, head, H, K, BLOCK_K)
+        _store_across(dv_ptr, dv, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     decay = decays(before(BLOCK_T), g)
     end *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
-    x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, 0, False)
+    x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
     end += tl.dot(d_o, (x * decay).to(dtype), input_precision="ieee")
-    r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, BLOCK_K, 0, False)
+    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
     return end - tl.dot(dr, (r * decay).to(dtype), input_precision="ieee")
 
 
@@ -489,7 +504,7 @@ def _over_steps(paths, over, EXACT: tl.constexpr):
 
 @triton.jit
 def _scores(
-    late_ptr, late_rows, late_head, late_H, early_ptr, early_rows, early_head, early_H, inside, V,
+    late_ptr, late_row, late_head, late_H, early_ptr, early_row, early_head, early_H, left, V,
     BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """Products of late rows with early ones: [late, early] and, above the diagonal, the same mirrored.
@@ -499,8 +514,8 @@ def _scores(
     scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     mirrored = scores
     for first in range(0, V, BLOCK_V):
-        x = _load(late_ptr, late_rows, inside, late_head, late_H, V, BLOCK_V, first)
-        y = _load(early_ptr, early_rows, inside, early_head, early_H, V, BLOCK_V, first)
+        x = _load(late_ptr, late_row, left, late_head, late_H, V, BLOCK_T, BLOCK_V, first)
+        y = _load(early_ptr, early_row, left, early_head, early_H, V, BLOCK_T, BLOCK_V, first)
         scores = tl.dot(x, tl.trans(y), scores, input_precision="ieee")
         mirrored = tl.dot(y, tl.trans(x), mirrored, input_precision="ieee")
     return tl.where(before(BLOCK_T), scores, mirrored)
@@ -519,7 +534,7 @@ def _met(early, read, scores, decay, halving, BLOCK_T: tl.constexpr):
 @triton.jit
 def _late_gradients(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_ptr, u_ptr, starts_ptr, dq_ptr,
-    db, dk, dg, rows, inside, head, H, d_rows, d_head, d_H, u_rows, u_head, u_H, start, K, V, first,
+    db, dk, dg, row, left, head, H, d_row, d_head, d_H, u_row, u_head, u_H, start, K, V, first,
     QUERY: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """What comes through the triangles of x (``QUERY``) or of r, and the state before the chunk.
@@ -530,7 +545,7 @@ def _late_gradients(
     exact: tl.constexpr = dtype == tl.float32
     sign: tl.constexpr = 1.0 if QUERY else -1.0
     to_b = sign * _scores(
-        d_ptr, d_rows, d_head, d_H, u_ptr, u_rows, u_head, u_H, inside, V, BLOCK_T, BLOCK_V
+        d_ptr, d_row, d_head, d_H, u_ptr, u_row, u_head, u_H, left, V, BLOCK_T, BLOCK_V
     )
     steps = tl.arange(0, BLOCK_T)
     same = steps[:, None] == steps[None, :]
@@ -538,36 +553,36 @@ def _late_gradients(
     to_b = to_b.to(dtype)
     if kappa_ptr is not None:
         to_k = sign * _scores(
-            d_ptr, d_rows, d_head, d_H, v_ptr, rows, head, H, inside, V, BLOCK_T, BLOCK_V
+            d_ptr, d_row, d_head, d_H, v_ptr, row, head, H, left, V, BLOCK_T, BLOCK_V
         )
         joined = tl.sum(tl.where(same, to_k, 0.0), axis=0)[None, :]
         to_k = to_k.to(dtype)
     dx = tl.zeros((TILE_K, BLOCK_T), tl.float32)
     for column in range(0, V, BLOCK_V):
         state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
-        d = _load(d_ptr, d_rows, inside, d_head, d_H, V, BLOCK_V, column, True)
+        d = _load(d_ptr, d_row, left, d_head, d_H, V, BLOCK_T, BLOCK_V, column, True)
         dx = tl.dot(state.to(dtype), d, dx, input_precision="ieee")
-    g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
     dx *= sign * decays_across(g, behind(BLOCK_T))
     x = _late_keys(
-        q_ptr, k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True, QUERY
+        q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True, QUERY
     )
     dg += _over_steps(x * dx, before(BLOCK_T), exact)
 
-    # rows are loaded anew for each halving: held, they spill
+    # row are loaded anew for each halving: held, they spill
     halving = 0
     while 1 << halving < BLOCK_T:
-        g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         decay = decays_across(g, passed_across(halving, BLOCK_T))
         x = _late_keys(
-            q_ptr, k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True, QUERY
+            q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True, QUERY
         )
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         to_late, to_early, paths = _met(b, x, to_b, decay, halving, BLOCK_T)
         dx += to_late
         db += to_early
         if kappa_ptr is not None:
-            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             to_late, to_early, more = _met(k, x, to_k, decay, halving, BLOCK_T)
             dx += to_late
             dk += to_early
@@ -577,25 +592,25 @@ def _late_gradients(
 
     if QUERY:
         # within a step, which reads after its own decay
-        x = _reads(q_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         dg += x * dx
-        g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         dq = dx * tl.exp2(g.to(tl.float32) * LOG2_E) + touched * b
-        q = _load(q_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         db += touched * q
         if kappa_ptr is not None:
-            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             dq += joined * k
             dk += joined * q
-        _store_across(dq_ptr, dq, rows, inside, head, H, K, TILE_K, first)
+        _store_across(dq_ptr, dq, row, left, head, H, K, BLOCK_T, TILE_K, first)
     return dx, db, dk, dg
 
 
 @triton.jit
 def _early_gradients(
     k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
-    db, dk, dg, rows, inside, head, H, u_rows, u_head, u_H, start, end, K, V, first,
+    db, dk, dg, row, left, head, H, u_row, u_head, u_H, start, end, K, V, first,
     BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """Adds what comes through the state after the chunk to the gradients of b, k and g."""
@@ -608,20 +623,20 @@ def _early_gradients(
         state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
         later = _load_tile(ends_ptr, end, K, V, TILE_K, BLOCK_V, first, column)
         over += tl.sum(state.to(tl.float32) * later, axis=1)
-        u = _load(u_ptr, u_rows, inside, u_head, u_H, V, BLOCK_V, column, True)
+        u = _load(u_ptr, u_row, left, u_head, u_H, V, BLOCK_T, BLOCK_V, column, True)
         to_b = tl.dot(later.to(dtype), u, to_b, input_precision="ieee")
         if kappa_ptr is not None:
-            v = _load(v_ptr, rows, inside, head, H, V, BLOCK_V, column, True)
+            v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, column, True)
             to_k = tl.dot(later.to(dtype), v, to_k, input_precision="ieee")
-    g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
     dg += (over * tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E))[:, None]
     decay = decays_across(g, before(BLOCK_T))
     to_b *= decay
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
     paths = b * to_b
     if kappa_ptr is not None:
         to_k *= decay
-        paths += to_k * _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        paths += to_k * _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
     dg += _over_steps(paths, behind(BLOCK_T), exact)
     return db + to_b, dk + to_k, dg
 
@@ -630,7 +645,7 @@ def _early_gradients(
 def _chunk_gradients(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr, ends_ptr,
     dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
-    rows, inside, head, H, u_rows, dr_rows, kept_head, kept_H, start, end, K, V,
+    row, left, head, H, u_row, dr_row, kept_head, kept_H, start, end, K, V,
     BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """Writes the gradients of q, of the keys, of the rate and of g of one chunk, [TILE_K, C] a time.
@@ -643,37 +658,39 @@ def _chunk_gradients(
         dk, dg = db, db
         _, db, dk, dg = _late_gradients(
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, starts_ptr, dq_ptr,
-            db, dk, dg, rows, inside, head, H, rows, head, H, u_rows, kept_head, kept_H, start,
+            db, dk, dg, row, left, head, H, row, head, H, u_row, kept_head, kept_H, start,
             K, V, first, True, BLOCK_T, TILE_K, BLOCK_V,
         )  # fmt: skip
         dr, db, dk, dg = _late_gradients(
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, dr_ptr, u_ptr, starts_ptr, dq_ptr,
-            db, dk, dg, rows, inside, head, H, dr_rows, kept_head, kept_H,
-            u_rows, kept_head, kept_H, start, K, V, first, False, BLOCK_T, TILE_K, BLOCK_V,
+            db, dk, dg, row, left, head, H, dr_row, kept_head, kept_H,
+            u_row, kept_head, kept_H, start, K, V, first, False, BLOCK_T, TILE_K, BLOCK_V,
         )  # fmt: skip
         db, dk, dg = _early_gradients(
             k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
-            db, dk, dg, rows, inside, head, H, u_rows, kept_head, kept_H, start, end, K, V, first,
+            db, dk, dg, row, left, head, H, u_row, kept_head, kept_H, start, end, K, V, first,
             BLOCK_T, TILE_K, BLOCK_V,
         )  # fmt: skip
-        rate = _rates(kappa_ptr, rate_ptr, rows, inside, head, H, K, TILE_K, first, True)
+        rate = _rates(kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
         if kappa_ptr is None:
             # k recalls after its own decay
-            r = _recalls(k_ptr, kappa_ptr, g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             dg += r * dr
-            k = _load(k_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             drate += tl.sum(k * db, axis=0)
-            g = _load(g_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             dk = dr * tl.exp2(g.to(tl.float32) * LOG2_E) + rate * db
         else:
-            kappa = _load(kappa_ptr, rows, inside, head, H, K, TILE_K, first, True)
+            kappa = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
             dkappa = dr + rate * db
-            _store_across(dkappa_ptr, dkappa, rows, inside, head, H, K, TILE_K, first)
-            _store_across(drate_ptr, kappa * db, rows, inside, head, H, K, TILE_K, first)
-        _store_across(dk_ptr, dk, rows, inside, head, H, K, TILE_K, first)
-        _store_across(dg_ptr, dg, rows, inside, head, H, K, TILE_K, first)
+            _store_across(dkappa_ptr, dkappa, row, left, head, H, K, BLOCK_T, TILE_K, first)
+            _store_across(drate_ptr, kappa * db, row, left, head, H, K, BLOCK_T, TILE_K, first)
+        _store_across(dk_ptr, dk, row, left, head, H, K, BLOCK_T, TILE_K, first)
+        _store_across(dg_ptr, dg, row, left, head, H, K, BLOCK_T, TILE_K, first)
     if kappa_ptr is None:
-        tl.store(drate_ptr + rows * H + head, drate.to(k_ptr.dtype.element_ty), mask=inside)
+        steps = tl.arange(0, BLOCK_T)
+        drate_ptr += row * H + head
+        tl.store(drate_ptr + steps * H, drate.to(k_ptr.dtype.element_ty), mask=steps < left)
 
 
 @triton.jit
@@ -686,20 +703,19 @@ def _dplr_reverse_walk_kernel(
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
     chunk = first_chunk(cu_seqlens_ptr, index // H, T, BLOCK_T)
-    steps = tl.arange(0, BLOCK_T)
     end = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if d_last_ptr is not None:
         end += _load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
     chunks = tl.cdiv(length, BLOCK_T)
     for i in range(chunks):
         number = chunks - 1 - i
-        rows, inside = start + number * BLOCK_T + steps, number * BLOCK_T + steps < length
+        row, left = start + number * BLOCK_T, length - number * BLOCK_T
         place = (chunk + number) * H + head
         _store_state(ends_ptr, end, place, K, V, BLOCK_K, BLOCK_V, first)
         end = _reverse_step(
             end, q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
             inverse_ptr, removed_ptr, fed_ptr, written_ptr,
-            rows, inside, head, H, rows, rows, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
+            row, left, head, H, row, row, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
         )  # fmt: skip
     if dh0_ptr is not None:
         _store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
@@ -713,14 +729,12 @@ def _dplr_gradients_kernel(
     BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
-    start, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
-    steps = tl.arange(0, BLOCK_T)
-    rows, inside = start + steps, steps < left
+    row, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
     place = chunk * H + head
     _chunk_gradients(
         q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr,
         ends_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
-        rows, inside, head, H, rows, rows, head, H, place, place, K, V, BLOCK_T, TILE_K, BLOCK_V,
+        row, left, head, H, row, row, head, H, place, place, K, V, BLOCK_T, TILE_K, BLOCK_V,
     )  # fmt: skip
 
 
@@ -736,7 +750,6 @@ def _dplr_backward_kernel(
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
     piece = first_chunk(cu_seqlens_ptr, index // H, T, CHECKPOINT)
-    steps = tl.arange(0, BLOCK_T)
     in_piece: tl.constexpr = CHECKPOINT // BLOCK_T
     end = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if d_last_ptr is not None:
@@ -748,43 +761,40 @@ def _dplr_backward_kernel(
         place = (piece + pieces - 1 - i) * H + head
         state = _load_state(checkpoints_ptr, place, K, V, BLOCK_K, BLOCK_V)
         for number in range(chunks):
-            at = done + number * BLOCK_T + steps
-            rows, inside = start + at, at < length
-            kept = index * CHECKPOINT + number * BLOCK_T + steps
+            row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
+            kept = index * CHECKPOINT + number * BLOCK_T
             _store_state(starts_ptr, state, index * in_piece + number, K, V, BLOCK_K, BLOCK_V)
             inverse, removed, fed, written = _triangles(
-                q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, rows, inside, head, H, K, BLOCK_T, TILE_K
+                q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K
             )
-            _store_across(inverse_ptr, inverse, kept, inside, 0, 1, BLOCK_T, BLOCK_T)
-            _store_across(removed_ptr, removed, kept, inside, 0, 1, BLOCK_T, BLOCK_T)
+            _store_across(inverse_ptr, inverse, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
+            _store_across(removed_ptr, removed, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
             if kappa_ptr is not None:
-                _store_across(fed_ptr, fed, kept, inside, 0, 1, BLOCK_T, BLOCK_T)
-                _store_across(written_ptr, written, kept, inside, 0, 1, BLOCK_T, BLOCK_T)
+                _store_across(fed_ptr, fed, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
+                _store_across(written_ptr, written, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
             state, u = _step(
                 state, inverse, removed, fed, written,
-                q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, None, rows, inside, head, H, K, V,
+                q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, None, row, left, head, H, K, V,
                 0, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
-            _store_across(u_ptr, u, kept, inside, 0, 1, V, BLOCK_V)
+            _store_across(u_ptr, u, kept, left, 0, 1, V, BLOCK_T, BLOCK_V)
         # what other threads of this program wrote is read from here on
         tl.debug_barrier()
         for j in range(chunks):
             number = chunks - 1 - j
-            at = done + number * BLOCK_T + steps
-            rows, inside = start + at, at < length
-            kept = index * CHECKPOINT + number * BLOCK_T + steps
-            back = index * BLOCK_T + steps
+            row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
+            kept = index * CHECKPOINT + number * BLOCK_T
             _store_state(ends_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
             end = _reverse_step(
                 end, q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
                 inverse_ptr, removed_ptr, fed_ptr, written_ptr,
-                rows, inside, head, H, kept, back, 0, 1, K, V, 0, BLOCK_T, BLOCK_K, BLOCK_V,
+                row, left, head, H, kept, index * BLOCK_T, 0, 1, K, V, 0, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
             tl.debug_barrier()
             _chunk_gradients(
                 q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr,
                 starts_ptr, ends_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
-                rows, inside, head, H, kept, back, 0, 1, index * in_piece + number, index, K, V,
+                row, left, head, H, kept, index * BLOCK_T, 0, 1, index * in_piece + number, index, K, V,
                 BLOCK_T, TILE_K, BLOCK_V,
             )  # fmt: skip
             # the next chunk overwrites what this one's gradients read
