@@ -197,6 +197,21 @@ def _load(
 
 
 @triton.jit
+def _edge_decays(
+    g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    BEFORE: tl.constexpr,
+):  # fmt: skip
+    """c or e as [C, K]. By a scan: of a product of C rows every warp would hold all."""
+    near_by: tl.constexpr = -1 if BEFORE else 1
+    over, k = tl.arange(0, BLOCK_T) + near_by, tl.arange(0, BLOCK_K)
+    inside = (over >= 0) & (over < tl.minimum(left, BLOCK_T))
+    far = (row.to(tl.int64) * H + head) * K
+    near = over[:, None] * (H * K) + k[None, :]
+    g = tl.load(g_ptr + far + near, mask=inside[:, None] & (k < K)[None, :], other=0.0)
+    return tl.exp2(tl.cumsum(g.to(tl.float32), axis=0, reverse=not BEFORE) * LOG2_E)
+
+
+@triton.jit
 def _store_across(
     x_ptr, x, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0
 ):  # fmt: skip
@@ -395,8 +410,8 @@ def _step(
         if kappa_ptr is not None:
             o += tl.dot(v, written, input_precision="ieee")
         _store_across(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, False)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
-    decay = decays(behind(BLOCK_T), g)
     b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
     state *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
     state += tl.dot(u, (b * decay).to(dtype), input_precision="ieee")
@@ -481,13 +496,14 @@ def _reverse_step(
         dv -= tl.dot(dr, fed, input_precision="ieee")
     if dv_ptr is not None:
         _store_across(dv_ptr, dv, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, True)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
-    decay = decays(before(BLOCK_T), g)
     end *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
     x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
-    end += tl.dot(d_o, (x * decay).to(dtype), input_precision="ieee")
+    end = tl.dot(d_o, (x * decay).to(dtype), end, input_precision="ieee")
     r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
-    return end - tl.dot(dr, (r * decay).to(dtype), input_precision="ieee")
+    # the sign on the rows, for a product can only be added in place
+    return tl.dot(dr, (-r * decay).to(dtype), end, input_precision="ieee")
 
 
 @triton.jit
