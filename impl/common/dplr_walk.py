@@ -57,6 +57,8 @@ from impl.common.sequences import block, chunk_count, chunk_of, first_chunk, spa
 
 WIDEST = 128
 """Largest K and V."""
+TILE = 16
+"""Channels that the triangles take at a time: more spill on compute capability 8.0."""
 
 
 def dplr_walk(
@@ -87,11 +89,10 @@ class _Walk(torch.autograd.Function):
             starts = v.new_empty(pieces, *last.shape[1:])
             if checkpoint == chunk:
                 kept = _kept(v, v.shape[:-1], chunk, tied=kappa is None)
-        meta = _meta(sizes, chunk)
-        grid = sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])
+        meta, grid = _meta(sizes, chunk)
         _dplr_walk_kernel[grid](
             q, k, v, kappa, rate, g, h0, cu_seqlens, o, last, starts, *kept,
-            CHECKPOINT=checkpoint, **meta,
+            CHECKPOINT=checkpoint, TILE=TILE, **meta,
         )  # fmt: skip
         ctx.save_for_backward(q, k, v, kappa, rate, g, h0, cu_seqlens, starts, *kept)
         ctx.set_materialize_grads(False)
@@ -121,18 +122,15 @@ def _side_by_side(ctx: Any, given: tuple[Any, ...], kept: list[Any], made: list[
     sizes, ends = ctx.sizes, torch.empty_like(starts)
     # where tied, dR is the gradient of v
     dr = dv if kappa is None else torch.empty_like(v)
-    meta = _meta(sizes, ctx.chunk)
-    tile = meta.pop("TILE_K")
-    grid = sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])
+    meta, grid = _meta(sizes, ctx.chunk)
     _dplr_reverse_walk_kernel[grid](
         q, k, kappa, rate, g, *triangles, d_o, d_last, cu_seqlens,
         None if kappa is None else dv, dr, ends, dh0, **meta,
     )  # fmt: skip
-    del meta["BLOCK_K"]
-    meta["num_warps"] = int(__import__("os").environ.get("GW","4")); tile=int(__import__("os").environ.get("GT","64"))
+    meta |= _tiles(meta, meta.pop("BLOCK_K"), meta.pop("BLOCK_V"))
     _dplr_gradients_kernel[(len(starts), sizes["H"])](
         q, k, v, kappa, rate, g, d_o, u, dr, starts, ends, cu_seqlens, dq, dk, dkappa, drate, dg,
-        sizes["S"], BLOCK_S=triton.next_power_of_2(sizes["S"]), TILE_K=tile, **meta,
+        sizes["S"], BLOCK_S=triton.next_power_of_2(sizes["S"]), **meta,
     )  # fmt: skip
 
 
@@ -141,14 +139,15 @@ def _piece_by_piece(ctx: Any, given: tuple[Any, ...], made: list[Any]) -> None:
     v, kappa, sizes = given[2], given[3], ctx.sizes
     programs = sizes["S"] * sizes["H"]
     states = v.new_empty(programs * (ctx.checkpoint // ctx.chunk), sizes["K"], sizes["V"])
-    end = v.new_empty(programs, sizes["K"], sizes["V"])
+    end = v.new_empty(programs, sizes["K"], sizes["V"], dtype=torch.float32)
     dr = v.new_empty(programs, ctx.chunk, sizes["V"])
     rows = (programs, ctx.checkpoint)
     u, *triangles = _kept(v, rows, ctx.chunk, tied=kappa is None)
-    meta = _meta(sizes, ctx.chunk) | {"BLOCK_V": block(sizes["V"]), "num_warps": 8}
+    meta, _ = _meta(sizes, ctx.chunk)
+    meta |= _tiles(meta, meta["BLOCK_K"], meta["BLOCK_V"])
     _dplr_backward_kernel[(programs,)](
         *given[:8], given[9], given[8], states, end, u, dr, *triangles, *made,
-        CHECKPOINT=ctx.checkpoint, **meta,
+        CHECKPOINT=ctx.checkpoint, TILE=TILE, **meta,
     )  # fmt: skip
 
 
@@ -158,12 +157,18 @@ def _kept(v: Tensor, rows: Any, chunk: int, *, tied: bool) -> tuple[Tensor | Non
     return v.new_empty(*rows, v.shape[-1]), *triangles, *((None,) * (4 - len(triangles)))
 
 
-def _meta(sizes: dict[str, int], chunk: int) -> dict[str, int]:
-    """Size arguments that all kernels share."""
+def _meta(sizes: dict[str, int], chunk: int) -> tuple[dict[str, int], tuple[int, int]]:
+    """Size arguments that all kernels share, and the grid of a walk."""
     meta = {axis: sizes[axis] for axis in "THKV"}
-    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), int(__import__("os").environ.get("BV","64")))}
-    # no loads ahead: what they would hold, spills
-    return meta | {"TILE_K": min(meta["BLOCK_K"], int(__import__("os").environ.get("FT","32"))), "num_warps": int(__import__("os").environ.get("NW","4")), "num_stages": 1}
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "BLOCK_V": block(sizes["V"])}
+    # 16 rows of a state a warp; no loads ahead, for what they hold spills
+    meta |= {"num_warps": 8 if meta["BLOCK_V"] > 64 else 4, "num_stages": 1}
+    return meta, (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"]))
+
+
+def _tiles(meta: dict[str, int], BLOCK_K: int, BLOCK_V: int) -> dict[str, int]:
+    """Channels and columns of a state that the gradients of a chunk take at a time."""
+    return {"TILE_K": min(BLOCK_K, 16 * meta["num_warps"]), "TILE_V": min(BLOCK_V, 64)}
 
 
 @triton.jit
@@ -334,19 +339,19 @@ def _product(a, b, EXACT: tl.constexpr):
 @triton.jit
 def _triangles(
     q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K,
-    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    BLOCK_T: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """(I + A)^-1, P, F and W, each transposed, in the dtype of k; F and W are zero where tied."""
     early, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
     zero = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     removed, fed, written = zero, zero, zero
     dtype = k_ptr.dtype.element_ty
-    for first in range(0, K, TILE_K):
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, False)
-        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+    for first in range(0, K, TILE):
+        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, False)
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
         removed = tl.dot(b.to(dtype), q, removed, input_precision="ieee")
         if kappa_ptr is not None:
-            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
             written = tl.dot(k, q, written, input_precision="ieee")
     inverse = tl.where(early == to, 1.0, 0.0)
     removed = tl.where(early == to, removed, 0.0)
@@ -355,21 +360,21 @@ def _triangles(
     while 1 << halving < BLOCK_T:
         system, remove, feed, write = zero, zero, zero, zero
         # some channels at a time, loaded anew for each halving: held, they spill
-        for first in range(0, K, TILE_K):
-            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        for first in range(0, K, TILE):
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
             decay = decays_across(g, passed_across(halving, BLOCK_T))
-            r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
             recalls = (r * decay).to(dtype)
-            x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
             reads = (x * decay).to(dtype)
-            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first)
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
             decay = decays(passed(halving, BLOCK_T), g)
-            b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, False)
+            b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, False)
             out = (b * decay).to(dtype)
             system = tl.dot(out, recalls, system, input_precision="ieee")
             remove = tl.dot(out, reads, remove, input_precision="ieee")
             if kappa_ptr is not None:
-                k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first)
+                k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
                 into = (k * decay).to(dtype)
                 feed = tl.dot(into, recalls, feed, input_precision="ieee")
                 write = tl.dot(into, reads, write, input_precision="ieee")
@@ -426,7 +431,7 @@ def _dplr_walk_kernel(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, h0_ptr, cu_seqlens_ptr,
     o_ptr, last_ptr, starts_ptr, u_ptr, inverse_ptr, removed_ptr, fed_ptr, written_ptr,
     T, H, K, V, CHECKPOINT: tl.constexpr,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, TILE_K: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
@@ -443,7 +448,7 @@ def _dplr_walk_kernel(
                 place = (piece + done // CHECKPOINT) * H + head
                 _store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
         inverse, removed, fed, written = _triangles(
-            q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K
+            q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE
         )
         state, u = _step(
             state, inverse, removed, fed, written,
@@ -463,13 +468,13 @@ def _dplr_walk_kernel(
 
 
 @triton.jit
-def _reverse_step(
-    end, q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
+def _corrections(
+    end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
     inverse_ptr, removed_ptr, fed_ptr, written_ptr,
     row, left, head, H, kept_row, dr_row, kept_head, kept_H, K, V, first,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of the state [V, K] before a chunk from that after it; writes dR and dV.
+    """dO and dR as [V, C], from the gradient of the state after a chunk; writes dR and dV.
 
     Triangles lie at ``kept_row``, and dR goes to ``dr_row``, of ``kept_head`` of ``kept_H``.
     """
@@ -496,6 +501,16 @@ def _reverse_step(
         dv -= tl.dot(dr, fed, input_precision="ieee")
     if dv_ptr is not None:
         _store_across(dv_ptr, dv, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    return d_o, dr
+
+
+@triton.jit
+def _earlier(
+    end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """The gradient of the state [V, K] before a chunk from that after it."""
+    dtype = k_ptr.dtype.element_ty
     decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, True)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     end *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
@@ -728,11 +743,14 @@ def _dplr_reverse_walk_kernel(
         row, left = start + number * BLOCK_T, length - number * BLOCK_T
         place = (chunk + number) * H + head
         _store_state(ends_ptr, end, place, K, V, BLOCK_K, BLOCK_V, first)
-        end = _reverse_step(
-            end, q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
+        d_o, dr = _corrections(
+            end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
             inverse_ptr, removed_ptr, fed_ptr, written_ptr,
             row, left, head, H, row, row, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
         )  # fmt: skip
+        end = _earlier(
+            end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K
+        )
     if dh0_ptr is not None:
         _store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
 
@@ -742,7 +760,7 @@ def _dplr_gradients_kernel(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr, ends_ptr,
     cu_seqlens_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
     S, T, H, K, V, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    TILE_V: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
     row, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
@@ -750,26 +768,28 @@ def _dplr_gradients_kernel(
     _chunk_gradients(
         q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr,
         ends_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
-        row, left, head, H, row, row, head, H, place, place, K, V, BLOCK_T, TILE_K, BLOCK_V,
+        row, left, head, H, row, row, head, H, place, place, K, V, BLOCK_T, TILE_K, TILE_V,
     )  # fmt: skip
 
 
 @triton.jit
 def _dplr_backward_kernel(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, d_last_ptr, checkpoints_ptr,
-    cu_seqlens_ptr, starts_ptr, ends_ptr, u_ptr, dr_ptr, inverse_ptr, removed_ptr, fed_ptr,
+    cu_seqlens_ptr, starts_ptr, end_ptr, u_ptr, dr_ptr, inverse_ptr, removed_ptr, fed_ptr,
     written_ptr, dq_ptr, dk_ptr, dv_ptr, dkappa_ptr, drate_ptr, dg_ptr, dh0_ptr,
     T, H, K, V, CHECKPOINT: tl.constexpr,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, TILE_K: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    TILE: tl.constexpr, TILE_K: tl.constexpr, TILE_V: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
     piece = first_chunk(cu_seqlens_ptr, index // H, T, CHECKPOINT)
-    in_piece: tl.constexpr = CHECKPOINT // BLOCK_T
+    first = index * (CHECKPOINT // BLOCK_T)
     end = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
     if d_last_ptr is not None:
         end += _load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V)
+    _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
     pieces = tl.cdiv(length, CHECKPOINT)
     for i in range(pieces):
         done = (pieces - 1 - i) * CHECKPOINT
@@ -779,9 +799,9 @@ def _dplr_backward_kernel(
         for number in range(chunks):
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
             kept = index * CHECKPOINT + number * BLOCK_T
-            _store_state(starts_ptr, state, index * in_piece + number, K, V, BLOCK_K, BLOCK_V)
+            _store_state(starts_ptr, state, first + number, K, V, BLOCK_K, BLOCK_V)
             inverse, removed, fed, written = _triangles(
-                q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K
+                q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE
             )
             _store_across(inverse_ptr, inverse, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
             _store_across(removed_ptr, removed, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
@@ -794,26 +814,36 @@ def _dplr_backward_kernel(
                 0, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
             _store_across(u_ptr, u, kept, left, 0, 1, V, BLOCK_T, BLOCK_V)
-        # what other threads of this program wrote is read from here on
+        # scratch that other threads of this program wrote is read from here on
         tl.debug_barrier()
         for j in range(chunks):
             number = chunks - 1 - j
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
-            kept = index * CHECKPOINT + number * BLOCK_T
-            _store_state(ends_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
-            end = _reverse_step(
-                end, q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
+            kept, back = index * CHECKPOINT + number * BLOCK_T, index * BLOCK_T
+            end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
+            _corrections(
+                end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
                 inverse_ptr, removed_ptr, fed_ptr, written_ptr,
-                row, left, head, H, kept, index * BLOCK_T, 0, 1, K, V, 0, BLOCK_T, BLOCK_K, BLOCK_V,
+                row, left, head, H, kept, back, 0, 1, K, V, 0, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
             tl.debug_barrier()
             _chunk_gradients(
                 q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr,
-                starts_ptr, ends_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
-                row, left, head, H, kept, index * BLOCK_T, 0, 1, index * in_piece + number, index, K, V,
-                BLOCK_T, TILE_K, BLOCK_V,
+                starts_ptr, end_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
+                row, left, head, H, kept, back, 0, 1, first + number, index, K, V,
+                BLOCK_T, TILE_K, TILE_V,
             )  # fmt: skip
-            # the next chunk overwrites what this one's gradients read
+            # read again, for the gradients above need its registers
+            end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
+            d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, 0, True)
+            dr = _load(dr_ptr, back, left, 0, 1, V, BLOCK_T, BLOCK_V, 0, True)
+            end = _earlier(
+                end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
+                BLOCK_T, BLOCK_K,
+            )  # fmt: skip
+            tl.debug_barrier()
+            _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
             tl.debug_barrier()
     if dh0_ptr is not None:
+        end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
         _store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V)

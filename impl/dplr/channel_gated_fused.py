@@ -32,7 +32,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32), "checkpoint": (32, 256, 512)},
+    knobs={"chunk": (16, 32), "checkpoint": (16, 32, 128, 256, 512)},
 )
 def channel_gated_fused(
     q: Float[Tensor, "B T H K"],
@@ -42,8 +42,8 @@ def channel_gated_fused(
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 32,
-    checkpoint: int = 32,
+    chunk: int = 16,
+    checkpoint: int = 256,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g)[:, None] * S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.
