@@ -54,7 +54,6 @@ from impl.common.halved_decays_on_chip import (
 )
 from impl.common.sequences import block, chunk_count, chunk_of, first_chunk, span
 
-
 WIDEST = 128
 """Largest K and V."""
 TILE = 16
@@ -194,7 +193,7 @@ def _places(
 @triton.jit
 def _load(
     x_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0,
-    ACROSS: tl.constexpr = False,
+    ACROSS: tl.constexpr = 0,
 ):  # fmt: skip
     """Columns from ``first`` of ``left`` rows of one head, [C, K] or, ``ACROSS``, [K, C]; else zero."""
     far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
@@ -206,7 +205,7 @@ def _edge_decays(
     g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
     BEFORE: tl.constexpr,
 ):  # fmt: skip
-    """c or e as [C, K]. By a scan: of a product of C rows every warp would hold all."""
+    """Decays c or e as [C, K]. By a scan: of a product of C rows every warp would hold all."""
     near_by: tl.constexpr = -1 if BEFORE else 1
     over, k = tl.arange(0, BLOCK_T) + near_by, tl.arange(0, BLOCK_K)
     inside = (over >= 0) & (over < tl.minimum(left, BLOCK_T))
@@ -221,7 +220,7 @@ def _store_across(
     x_ptr, x, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0
 ):  # fmt: skip
     """Write x [K, C] to columns from ``first`` of ``left`` rows of one head, in their dtype."""
-    far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first, True)
+    far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True)
     tl.store(x_ptr + far + near, x.to(x_ptr.dtype.element_ty), mask=mask)
 
 
@@ -262,7 +261,7 @@ def _recalls(
     k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr,
 ):  # fmt: skip
-    """r in float32."""
+    """What recalls, r, in float32."""
     if kappa_ptr is None:
         g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
         r = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
@@ -276,21 +275,25 @@ def _recalls(
 def _reads(
     q_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first, ACROSS: tl.constexpr
 ):  # fmt: skip
-    """x in float32."""
+    """What reads, x, in float32."""
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS).to(tl.float32)
-    return _load(q_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS) * tl.exp2(g * LOG2_E)
+    return _load(q_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS) * tl.exp2(
+        g * LOG2_E
+    )
 
 
 @triton.jit
 def _late_keys(
     q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
-    ACROSS: tl.constexpr, QUERY: tl.constexpr,
+    QUERY: tl.constexpr,
 ):  # fmt: skip
-    """x where ``QUERY``, else r."""
+    """What reads, x, where ``QUERY``, else what recalls, r; as [K, C]."""
     if QUERY:
-        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
+        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True)
     else:
-        x = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
+        x = _recalls(
+            k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True
+        )
     return x
 
 
@@ -314,7 +317,7 @@ def _writes(
     k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
     ACROSS: tl.constexpr,
 ):  # fmt: skip
-    """b in float32."""
+    """What is written, b, in float32."""
     rate = _rates(kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     if kappa_ptr is None:
         key = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
@@ -325,7 +328,7 @@ def _writes(
 
 @triton.jit
 def _product(a, b, EXACT: tl.constexpr):
-    """a b in float32, to 16 bits unless ``EXACT``: on matrix cores, where the result is rounded to 11."""
+    """Product in float32, to 16 bits unless ``EXACT``: on matrix cores, where 11 are kept of it."""
     if EXACT:
         total = tl.dot(a, b, input_precision="ieee")
     else:
@@ -347,8 +350,10 @@ def _triangles(
     removed, fed, written = zero, zero, zero
     dtype = k_ptr.dtype.element_ty
     for first in range(0, K, TILE):
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, False)
-        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
+        b = _writes(
+            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=False
+        )
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
         removed = tl.dot(b.to(dtype), q, removed, input_precision="ieee")
         if kappa_ptr is not None:
             k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
@@ -361,15 +366,30 @@ def _triangles(
         system, remove, feed, write = zero, zero, zero, zero
         # some channels at a time, loaded anew for each halving: held, they spill
         for first in range(0, K, TILE):
-            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
             decay = decays_across(g, passed_across(halving, BLOCK_T))
-            r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
+            r = _recalls(
+                k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True
+            )
             recalls = (r * decay).to(dtype)
-            x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, True)
+            x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
             reads = (x * decay).to(dtype)
             g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
             decay = decays(passed(halving, BLOCK_T), g)
-            b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, False)
+            b = _writes(
+                k_ptr,
+                kappa_ptr,
+                rate_ptr,
+                row,
+                left,
+                head,
+                H,
+                K,
+                BLOCK_T,
+                TILE,
+                first,
+                ACROSS=False,
+            )
             out = (b * decay).to(dtype)
             system = tl.dot(out, recalls, system, input_precision="ieee")
             remove = tl.dot(out, reads, remove, input_precision="ieee")
@@ -397,11 +417,11 @@ def _step(
 ):  # fmt: skip
     """The state [V, K] after a chunk and U as [V, C]; writes O where asked."""
     dtype = k_ptr.dtype.element_ty
-    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
     # [over, step]: what comes before a step is what it comes behind
     decay = decays_across(g, behind(BLOCK_T))
-    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
-    v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, True)
+    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
+    v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, ACROSS=True)
     wrong = -tl.dot(state.to(dtype), (r * decay).to(dtype), input_precision="ieee")
     if kappa_ptr is None:
         wrong += v
@@ -409,15 +429,17 @@ def _step(
         wrong -= tl.dot(v, fed, input_precision="ieee")
     u = tl.dot(wrong.to(dtype), inverse, input_precision="ieee").to(dtype)
     if o_ptr is not None:
-        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
+        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
         o = tl.dot(state.to(dtype), (x * decay).to(dtype), input_precision="ieee")
         o += tl.dot(u, removed, input_precision="ieee")
         if kappa_ptr is not None:
             o += tl.dot(v, written, input_precision="ieee")
         _store_across(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-    decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, False)
+    decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, BEFORE=False)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
+    b = _writes(
+        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False
+    )
     state *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
     state += tl.dot(u, (b * decay).to(dtype), input_precision="ieee")
     if kappa_ptr is not None:
@@ -443,7 +465,8 @@ def _dplr_walk_kernel(
 
     for done in range(0, length, BLOCK_T):
         row, left = start + done, length - done
-        if starts_ptr is not None:
+        # known when compiled, then not
+        if starts_ptr is not None:  # noqa: SIM102
             if done % CHECKPOINT == 0:
                 place = (piece + done // CHECKPOINT) * H + head
                 _store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
@@ -474,16 +497,16 @@ def _corrections(
     row, left, head, H, kept_row, dr_row, kept_head, kept_H, K, V, first,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    """dO and dR as [V, C], from the gradient of the state after a chunk; writes dR and dV.
+    """Gives dO and dR as [V, C], from the gradient of the state after a chunk; writes dR and dV.
 
     Triangles lie at ``kept_row``, and dR goes to ``dr_row``, of ``kept_head`` of ``kept_H``.
     """
     dtype = k_ptr.dtype.element_ty
-    d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, True)
-    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
+    d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, ACROSS=True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
     # [over, step]: what comes behind a step is what it comes before
     decay = decays_across(g, before(BLOCK_T))
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
+    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
     du = tl.dot(end.to(dtype), (b * decay).to(dtype), input_precision="ieee")
     removed = _load(removed_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
     du += tl.dot(d_o, removed, input_precision="ieee")
@@ -493,7 +516,7 @@ def _corrections(
     if kappa_ptr is None:
         dv = dr
     else:
-        k = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, True)
+        k = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
         dv = tl.dot(end.to(dtype), (k * decay).to(dtype), input_precision="ieee")
         written = _load(written_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
         dv += tl.dot(d_o, written, input_precision="ieee")
@@ -511,12 +534,12 @@ def _earlier(
 ):  # fmt: skip
     """The gradient of the state [V, K] before a chunk from that after it."""
     dtype = k_ptr.dtype.element_ty
-    decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, True)
+    decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, BEFORE=True)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     end *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
-    x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
+    x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False)
     end = tl.dot(d_o, (x * decay).to(dtype), end, input_precision="ieee")
-    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, False)
+    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False)
     # the sign on the rows, for a product can only be added in place
     return tl.dot(dr, (-r * decay).to(dtype), end, input_precision="ieee")
 
@@ -566,7 +589,7 @@ def _met(early, read, scores, decay, halving, BLOCK_T: tl.constexpr):
 def _late_gradients(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_ptr, u_ptr, starts_ptr, dq_ptr,
     db, dk, dg, row, left, head, H, d_row, d_head, d_H, u_row, u_head, u_H, start, K, V, first,
-    QUERY: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, QUERY: tl.constexpr,
 ):  # fmt: skip
     """What comes through the triangles of x (``QUERY``) or of r, and the state before the chunk.
 
@@ -591,29 +614,31 @@ def _late_gradients(
     dx = tl.zeros((TILE_K, BLOCK_T), tl.float32)
     for column in range(0, V, BLOCK_V):
         state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
-        d = _load(d_ptr, d_row, left, d_head, d_H, V, BLOCK_T, BLOCK_V, column, True)
+        d = _load(d_ptr, d_row, left, d_head, d_H, V, BLOCK_T, BLOCK_V, column, ACROSS=True)
         dx = tl.dot(state.to(dtype), d, dx, input_precision="ieee")
-    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
     dx *= sign * decays_across(g, behind(BLOCK_T))
     x = _late_keys(
-        q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True, QUERY
+        q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, QUERY
     )
     dg += _over_steps(x * dx, before(BLOCK_T), exact)
 
     # row are loaded anew for each halving: held, they spill
     halving = 0
     while 1 << halving < BLOCK_T:
-        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
         decay = decays_across(g, passed_across(halving, BLOCK_T))
         x = _late_keys(
-            q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True, QUERY
+            q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, QUERY
         )
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        b = _writes(
+            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
+        )
         to_late, to_early, paths = _met(b, x, to_b, decay, halving, BLOCK_T)
         dx += to_late
         db += to_early
         if kappa_ptr is not None:
-            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
             to_late, to_early, more = _met(k, x, to_k, decay, halving, BLOCK_T)
             dx += to_late
             dk += to_early
@@ -623,15 +648,17 @@ def _late_gradients(
 
     if QUERY:
         # within a step, which reads after its own decay
-        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
         dg += x * dx
-        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
-        b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
+        b = _writes(
+            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
+        )
         dq = dx * tl.exp2(g.to(tl.float32) * LOG2_E) + touched * b
-        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
         db += touched * q
         if kappa_ptr is not None:
-            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
             dq += joined * k
             dk += joined * q
         _store_across(dq_ptr, dq, row, left, head, H, K, BLOCK_T, TILE_K, first)
@@ -654,20 +681,22 @@ def _early_gradients(
         state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
         later = _load_tile(ends_ptr, end, K, V, TILE_K, BLOCK_V, first, column)
         over += tl.sum(state.to(tl.float32) * later, axis=1)
-        u = _load(u_ptr, u_row, left, u_head, u_H, V, BLOCK_T, BLOCK_V, column, True)
+        u = _load(u_ptr, u_row, left, u_head, u_H, V, BLOCK_T, BLOCK_V, column, ACROSS=True)
         to_b = tl.dot(later.to(dtype), u, to_b, input_precision="ieee")
         if kappa_ptr is not None:
-            v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, column, True)
+            v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, column, ACROSS=True)
             to_k = tl.dot(later.to(dtype), v, to_k, input_precision="ieee")
-    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+    g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
     dg += (over * tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E))[:, None]
     decay = decays_across(g, before(BLOCK_T))
     to_b *= decay
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+    b = _writes(
+        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
+    )
     paths = b * to_b
     if kappa_ptr is not None:
         to_k *= decay
-        paths += to_k * _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        paths += to_k * _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
     dg += _over_steps(paths, behind(BLOCK_T), exact)
     return db + to_b, dk + to_k, dg
 
@@ -690,29 +719,33 @@ def _chunk_gradients(
         _, db, dk, dg = _late_gradients(
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, starts_ptr, dq_ptr,
             db, dk, dg, row, left, head, H, row, head, H, u_row, kept_head, kept_H, start,
-            K, V, first, True, BLOCK_T, TILE_K, BLOCK_V,
+            K, V, first, BLOCK_T, TILE_K, BLOCK_V, QUERY=True,
         )  # fmt: skip
         dr, db, dk, dg = _late_gradients(
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, dr_ptr, u_ptr, starts_ptr, dq_ptr,
             db, dk, dg, row, left, head, H, dr_row, kept_head, kept_H,
-            u_row, kept_head, kept_H, start, K, V, first, False, BLOCK_T, TILE_K, BLOCK_V,
+            u_row, kept_head, kept_H, start, K, V, first, BLOCK_T, TILE_K, BLOCK_V, QUERY=False,
         )  # fmt: skip
         db, dk, dg = _early_gradients(
             k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
             db, dk, dg, row, left, head, H, u_row, kept_head, kept_H, start, end, K, V, first,
             BLOCK_T, TILE_K, BLOCK_V,
         )  # fmt: skip
-        rate = _rates(kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+        rate = _rates(
+            kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
+        )
         if kappa_ptr is None:
             # k recalls after its own decay
-            r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            r = _recalls(
+                k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
+            )
             dg += r * dr
-            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
             drate += tl.sum(k * db, axis=0)
-            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
             dk = dr * tl.exp2(g.to(tl.float32) * LOG2_E) + rate * db
         else:
-            kappa = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, True)
+            kappa = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
             dkappa = dr + rate * db
             _store_across(dkappa_ptr, dkappa, row, left, head, H, K, BLOCK_T, TILE_K, first)
             _store_across(drate_ptr, kappa * db, row, left, head, H, K, BLOCK_T, TILE_K, first)
@@ -835,8 +868,8 @@ def _dplr_backward_kernel(
             )  # fmt: skip
             # read again, for the gradients above need its registers
             end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
-            d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, 0, True)
-            dr = _load(dr_ptr, back, left, 0, 1, V, BLOCK_T, BLOCK_V, 0, True)
+            d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, 0, ACROSS=True)
+            dr = _load(dr_ptr, back, left, 0, 1, V, BLOCK_T, BLOCK_V, 0, ACROSS=True)
             end = _earlier(
                 end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
                 BLOCK_T, BLOCK_K,
