@@ -30,8 +30,6 @@ class Traffic(Observer):
         "chunkwise.linear_attention_fused",
         "delta.chunkwise",
         "delta.ssd_block_fused",
-        "dplr.channel_gated_fused",
-        "dplr.generalised_fused",
         "fusion.gated_readout",
         "scans.tiled_scan",
     ],
@@ -45,6 +43,49 @@ def test_a_forward_pass_reads_inputs_once_and_writes_outputs_once(plugin_id, dty
     with interpret(traffic):
         Case(plugin, op, dims, dtype).run(Case(plugin, op, dims, dtype).inputs())
     assert traffic.bytes == op.compulsory_bytes(dims, dtype)
+
+
+class Reach(Observer):
+    """Addresses that all programs loaded and stored."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[tuple[str, int], int] = {}
+
+    def access(self, kind: str, addresses, itemsize: int, program: tuple) -> None:
+        for address in addresses.tolist():
+            self.bytes[kind, address] = itemsize
+
+
+@pytest.mark.parametrize("plugin_id", ["dplr.channel_gated_fused", "dplr.generalised_fused"])
+def test_a_forward_pass_that_loads_a_chunk_again_reaches_nothing_else(plugin_id):
+    plugin = load(plugin_id)
+    op = find(plugin.op or "")
+    dims, dtype = op.sizes[3], torch.bfloat16
+    reach = Reach()
+    with interpret(reach):
+        Case(plugin, op, dims, dtype).run(Case(plugin, op, dims, dtype).inputs())
+    assert sum(reach.bytes.values()) == op.compulsory_bytes(dims, dtype)
+
+
+@pytest.mark.parametrize("plugin_id", ["dplr.channel_gated_fused", "dplr.generalised_fused"])
+@pytest.mark.parametrize("checkpoint", [16, 32], ids=["side by side", "piece by piece"])
+@pytest.mark.parametrize("ends", [None, [0, 5, 5, 70]], ids=["one", "packed"])
+def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpoint, ends):
+    plugin = load(plugin_id)
+    op = find(plugin.op or "")
+    case = Case(plugin, op, {"B": 1, "T": 70, "H": 2, "K": 5, "V": 3}, torch.float32)
+    given = case.inputs()
+    given.pop("h0", None)
+    packing = {} if ends is None else {"cu_seqlens": torch.tensor(ends)}
+
+    def gradients(**knobs: int) -> list[torch.Tensor]:
+        leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
+        with interpret():
+            o, state = plugin.run(**leaves, **packing, **knobs)
+            return list(torch.autograd.grad(o.sum() + state.sum(), list(leaves.values())))
+
+    for kept, few in zip(gradients(checkpoint=checkpoint), gradients(checkpoint=128), strict=True):
+        torch.testing.assert_close(kept, few)
 
 
 @pytest.mark.parametrize(

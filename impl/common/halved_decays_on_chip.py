@@ -1,11 +1,13 @@
-# pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
-"""Halved decays on chip: the decays of a block of steps and the gradient of their logarithms.
+# pyright: basic, reportArgumentType=false
+"""Halved decays on chip: what each step of a chunk decays by up to where two halves of it meet.
 
-A chunk of C steps is halved log2(C) times (``impl/common/halved_decays.py`` says why). In every block
-of ``size`` steps a channel decays from the block's start to a step, and from a step to its end. The
-sums of the logarithms are products with triangles of ones, exact in any dtype, on matrix cores. They
-come as [C, K] or, as ``transposed``, as [K, C], for a product may not read a transposed accumulator:
-Triton 3.4 to 3.7.0 miscompiles that on Hopper.
+A chunk of C steps is halved log2(C) times (``impl/common/halved_decays.py`` says why). Where halves of
+``1 << halving`` steps meet, an early step decays from behind itself to the end of its half, and a late one
+from the start of its half to before itself: what a late step reads after its own decay is scaled by
+that beforehand, so one exponential a step, channel and halving serves every triangle. The sums of the
+logarithms are products with zeros and ones, exact in any dtype, on matrix cores. They come as [C, K]
+or, as ``across``, as [K, C], for a product may not read a transposed accumulator: Triton 3.4 to 3.7.0
+miscompiles that on Hopper.
 """
 
 import triton
@@ -15,86 +17,72 @@ LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def decays_since(g, size, BLOCK_T: tl.constexpr):
-    """From the start of its block to each step, that included."""
-    to, step = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    taken = (step // size == to // size) & (step <= to)
-    return tl.exp2(tl.dot(taken.to(g.dtype), g, input_precision="ieee") * LOG2_E)
+def late(steps, halving):
+    """Whether steps lie in the second half of their block of ``2 << halving`` steps."""
+    return (steps >> halving) & 1 == 1
 
 
 @triton.jit
-def decays_before(g, size, BLOCK_T: tl.constexpr):
-    """From the start of its block to each step, that left out."""
-    to, step = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    taken = (step // size == to // size) & (step < to)
-    return tl.exp2(tl.dot(taken.to(g.dtype), g, input_precision="ieee") * LOG2_E)
+def meeting(halving, BLOCK_T: tl.constexpr):
+    """Whether two steps lie in the two halves, of ``1 << halving`` steps, of one block; symmetric."""
+    half = tl.arange(0, BLOCK_T) >> halving
+    return half[:, None] == (half ^ 1)[None, :]
 
 
 @triton.jit
-def decays_behind(g, size, BLOCK_T: tl.constexpr):
-    """From each step, that left out, to the end of its block."""
-    to, step = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    taken = (step // size == to // size) & (step > to)
-    return tl.exp2(tl.dot(taken.to(g.dtype), g, input_precision="ieee") * LOG2_E)
+def handed_on(halving, BLOCK_T: tl.constexpr):
+    """[early, late]: whether two steps lie so in the two halves of one block."""
+    half = tl.arange(0, BLOCK_T) >> halving
+    other = tl.where(half & 1 == 1, half - 1, -1)
+    return half[:, None] == other[None, :]
 
 
 @triton.jit
-def decays_since_transposed(g, size, BLOCK_T: tl.constexpr):
-    """``decays_since`` as [K, C]."""
-    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    taken = (step // size == to // size) & (step <= to)
-    return tl.exp2(tl.dot(tl.trans(g), taken.to(g.dtype), input_precision="ieee") * LOG2_E)
+def _distance(halving, BLOCK_T: tl.constexpr):
+    """First step of each step's half, and that plus the steps between it and the meeting point.
+
+    Computed anew for each halving: compilers hold what does not change in [C, C] registers.
+    """
+    steps = tl.arange(0, BLOCK_T)
+    within = (1 << halving) - 1
+    start = steps & ~within
+    away = tl.where(late(steps, halving), steps, ~steps) & within
+    return start, start + away
 
 
 @triton.jit
-def decays_before_transposed(g, size, BLOCK_T: tl.constexpr):
-    """``decays_before`` as [K, C]."""
-    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    taken = (step // size == to // size) & (step < to)
-    return tl.exp2(tl.dot(tl.trans(g), taken.to(g.dtype), input_precision="ieee") * LOG2_E)
+def passed(halving, BLOCK_T: tl.constexpr):
+    """[step, over]: whether ``step`` decays by ``over`` up to where its half meets the other."""
+    start, at = _distance(halving, BLOCK_T)
+    return (at[None, :] >= start[:, None]) & (at[None, :] < at[:, None])
 
 
 @triton.jit
-def decays_behind_transposed(g, size, BLOCK_T: tl.constexpr):
-    """``decays_behind`` as [K, C]."""
-    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    taken = (step // size == to // size) & (step > to)
-    return tl.exp2(tl.dot(tl.trans(g), taken.to(g.dtype), input_precision="ieee") * LOG2_E)
+def passed_across(halving, BLOCK_T: tl.constexpr):
+    """``passed`` as [over, step]."""
+    start, at = _distance(halving, BLOCK_T)
+    return (at[:, None] >= start[None, :]) & (at[:, None] < at[None, :])
 
 
 @triton.jit
-def parted(size, BLOCK_T: tl.constexpr):
-    """[late, early]: whether two steps lie in the halves, of ``size`` steps each, of one block."""
-    late, early = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    return ((late // size) ^ (early // size) == 1) & (late > early)
+def before(BLOCK_T: tl.constexpr):
+    """[i, j]: whether j comes before i."""
+    return tl.arange(0, BLOCK_T)[:, None] > tl.arange(0, BLOCK_T)[None, :]
 
 
 @triton.jit
-def parted_transposed(size, BLOCK_T: tl.constexpr):
-    """``parted`` as [early, late]."""
-    early, late = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    return ((late // size) ^ (early // size) == 1) & (late > early)
+def behind(BLOCK_T: tl.constexpr):
+    """[i, j]: whether j comes behind i."""
+    return tl.arange(0, BLOCK_T)[:, None] < tl.arange(0, BLOCK_T)[None, :]
 
 
 @triton.jit
-def since_gradient(d_since, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """The gradient of g from that of the exponents of ``decays_since``."""
-    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    over = (step // size == to // size) & (step <= to)
-    return tl.dot(over.to(tl.float32), d_since, input_precision=PRECISION)
+def decays(over, g):
+    """``exp`` of the sums of g [C, K] over the steps that ``over`` [step, over] names; as [C, K]."""
+    return tl.exp2(tl.dot(over.to(g.dtype), g, input_precision="ieee") * LOG2_E)
 
 
 @triton.jit
-def before_gradient(d_before, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """The gradient of g from that of the exponents of ``decays_before``."""
-    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    over = (step // size == to // size) & (step < to)
-    return tl.dot(over.to(tl.float32), d_before, input_precision=PRECISION)
-
-
-@triton.jit
-def behind_gradient(d_behind, size, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
-    """The gradient of g from that of the exponents of ``decays_behind``."""
-    step, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
-    over = (step // size == to // size) & (step > to)
-    return tl.dot(over.to(tl.float32), d_behind, input_precision=PRECISION)
+def decays_across(g, over):
+    """``exp`` of the sums of g [K, C] over the steps that ``over`` [over, step] names; as [K, C]."""
+    return tl.exp2(tl.dot(g, over.to(g.dtype), input_precision="ieee") * LOG2_E)
