@@ -112,6 +112,8 @@ def walk_chunks(
         recalled = tl.dot(k, state.to(k.dtype), input_precision="ieee") * since[:, None]
         u = tl.dot(inverse, (beta * (v - recalled)).to(k.dtype), input_precision="ieee").to(k.dtype)
         store_rows(u_ptr, u, rows + shift, inside, head, H, V, BLOCK_V, first)
+        tl.debug_barrier()
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         kept = (k * until[:, None]).to(k.dtype)
         state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
         place += H
@@ -142,12 +144,18 @@ def walk_chunks_back(
 
         # formed transposed: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
         scores = tl.dot(k, tl.trans(q), input_precision="ieee") * tl.trans(read_between)
-        kept = (k * until[:, None]).to(dtype)
         du = tl.dot(scores.to(dtype), d_o, input_precision="ieee")
+        # no load passes a barrier; k is loaded again rather than held in the layout of a product
+        tl.debug_barrier()
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        kept = (k * until[:, None]).to(dtype)
         du += tl.dot(kept, end.to(dtype), input_precision="ieee")
         dr = tl.dot(tl.trans(inverse), du.to(dtype), input_precision="ieee").to(dtype)
         store_rows(dr_ptr, dr, rows + shift, inside, head, H, V, BLOCK_V, first)
 
+        tl.debug_barrier()
+        q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         asked = (q * read_since[:, None]).to(dtype)
         recalled = (k * (beta * since)[:, None]).to(dtype)
         end = end * whole + tl.dot(tl.trans(asked), d_o, input_precision="ieee")

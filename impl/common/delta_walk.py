@@ -200,14 +200,19 @@ def _delta_walk_kernel(
                 place = (piece + done // (EVERY * tokens)) * H + head
                 store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
 
-        # all that reads k, q and the state comes first, so that little else is held while inverting
-        recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
-        wrong = (beta[:, None] * (v - recalled)).to(dtype)
+        # all that reads k, q and the state comes first, so that little else is held while inverting;
+        # no load passes a barrier, and k is loaded again rather than held in the layout of a product
         q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
         read_between, read_since = reading(between, since, R, BLOCK_Q, BLOCK_T)
+        recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
+        o = tl.dot(q, state.to(dtype), input_precision="ieee") * read_since[:, None]
+        wrong = (beta[:, None] * (v - recalled)).to(dtype)
+        tl.debug_barrier()
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee") * read_between
         scores = scores.to(dtype)
-        o = tl.dot(q, state.to(dtype), input_precision="ieee") * read_since[:, None]
+        tl.debug_barrier()
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         inverse = chunk_inverse(k, beta, between, INVERSE, BLOCK_T)
         u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
         if inverse_ptr is not None:
@@ -217,6 +222,8 @@ def _delta_walk_kernel(
 
         o += tl.dot(scores, u, input_precision="ieee")
         store_rows(o_ptr, o, reads, read, head, H, V, BLOCK_V, first)
+        tl.debug_barrier()
+        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         kept = (k * until[:, None]).to(dtype)
         state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
     store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
