@@ -27,7 +27,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 64, 256)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def gated_chunkwise(
     q: Float[Tensor, "B T H K"],

@@ -34,7 +34,7 @@ MOST = 16
         "R": {"at_most": 16},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (32, 64), "checkpoint": (32, 64, 256)},
+    knobs={"chunk": (32, 64), "checkpoint": (32, 128, 256)},
 )
 def product_fused(
     q: Float[Tensor, "B T H K"],

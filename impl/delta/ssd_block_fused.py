@@ -61,7 +61,7 @@ COLUMNS = 64
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (32, 64), "checkpoint": (16, 64, 256), "block": (8, 16)},
+    knobs={"chunk": (32, 64), "checkpoint": (16, 128, 256), "block": (8, 16)},
 )
 def ssd_block_fused(
     q: Float[Tensor, "B T H K"],
