@@ -1,5 +1,5 @@
 # pyright: basic, reportArgumentType=false
-# pyright: reportCallIssue=false, reportAssignmentType=false
+# pyright: reportCallIssue=false, reportAssignmentType=false, reportOperatorIssue=false
 """Block-semiseparable form on chip: the blocks of a chunk composed by products, the state kept there.
 
 A block of Q steps moves the state by S -> S - K^T W S + K^T Y, from a small system of its own,
