@@ -26,7 +26,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def chunkwise(
     q: Float[Tensor, "B T H K"],
@@ -36,6 +36,7 @@ def chunkwise(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
+    checkpoint: int = 16,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
@@ -44,4 +45,4 @@ def chunkwise(
     """
     sizes = sequence_sizes(chunkwise, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk)
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, checkpoint)

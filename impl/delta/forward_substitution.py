@@ -8,12 +8,10 @@ blocks that double, and Newton's iteration, have 2 log2(C / 2) products of C x C
 It keeps every digit that the keys leave, as doubling does; all three move the same bytes.
 """
 
-import functools
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.delta_walk import WIDEST, delta_walk, walk_forwards
+from impl.common.delta_walk import WIDEST, delta_walk
 from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
@@ -28,7 +26,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def forward_substitution(
     q: Float[Tensor, "B T H K"],
@@ -38,6 +36,7 @@ def forward_substitution(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
+    checkpoint: int = 16,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
@@ -46,5 +45,4 @@ def forward_substitution(
     """
     sizes = sequence_sizes(forward_substitution, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    forwards = functools.partial(walk_forwards, inverse="substitution")
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, checkpoint, "substitution")

@@ -27,7 +27,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def gated_chunkwise(
     q: Float[Tensor, "B T H K"],
@@ -38,6 +38,7 @@ def gated_chunkwise(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
+    checkpoint: int = 16,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g) S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.
@@ -46,4 +47,4 @@ def gated_chunkwise(
     """
     sizes = sequence_sizes(gated_chunkwise, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return delta_walk(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk)
+    return delta_walk(q, k, v, beta, g, h0, cu_seqlens, sizes, chunk, checkpoint)

@@ -9,12 +9,10 @@ steps of substitution. It moves what they move. It pays with digits: where keys 
 of A that X passes through grow as binomial coefficients before they cancel.
 """
 
-import functools
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.delta_walk import WIDEST, delta_walk, walk_forwards
+from impl.common.delta_walk import WIDEST, delta_walk
 from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
@@ -30,7 +28,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
     excuses={"extreme": "keys alike: powers of A grow as binomial coefficients and cancel"},
 )
 def newton_schulz_fused(
@@ -41,6 +39,7 @@ def newton_schulz_fused(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
+    checkpoint: int = 16,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
@@ -49,5 +48,4 @@ def newton_schulz_fused(
     """
     sizes = sequence_sizes(newton_schulz_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    forwards = functools.partial(walk_forwards, inverse="newton")
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, checkpoint, "newton")

@@ -34,7 +34,7 @@ MOST = 16
         "R": {"at_most": 16},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (32, 64)},
+    knobs={"chunk": (32, 64), "checkpoint": (32, 128, 256)},
 )
 def product_fused(
     q: Float[Tensor, "B T H K"],
@@ -44,6 +44,7 @@ def product_fused(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
+    checkpoint: int = 32,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """R delta rules a token, ``o = S^T q`` after the last; ``chunk`` corrections at a time at most.
@@ -53,4 +54,4 @@ def product_fused(
     """
     sizes = sequence_sizes(product_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST, R=MOST)
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk)
+    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, checkpoint)

@@ -1,5 +1,5 @@
 # pyright: basic, reportArgumentType=false
-# pyright: reportCallIssue=false, reportAssignmentType=false
+# pyright: reportCallIssue=false, reportAssignmentType=false, reportOperatorIssue=false
 """Block-semiseparable form on chip: the blocks of a chunk composed by products, the state kept there.
 
 A block of Q steps moves the state by S -> S - K^T W S + K^T Y, from a small system of its own,
@@ -22,6 +22,7 @@ once. V is cut into columns for programs of their own, which all compute W; back
 """
 
 import functools
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -60,7 +61,7 @@ COLUMNS = 64
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (32, 64), "block": (8, 16)},
+    knobs={"chunk": (32, 64), "checkpoint": (16, 128, 256), "block": (8, 16)},
 )
 def ssd_block_fused(
     q: Float[Tensor, "B T H K"],
@@ -70,6 +71,7 @@ def ssd_block_fused(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
+    checkpoint: int = 16,
     block: int = 16,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
@@ -81,18 +83,20 @@ def ssd_block_fused(
     sizes = sequence_sizes(ssd_block_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
     forwards = functools.partial(_blocks_forwards, steps=block)
-    return delta_walk(q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, forwards)
+    return delta_walk(
+        q, k, v, beta, None, h0, cu_seqlens, sizes, chunk, checkpoint, forwards=forwards
+    )
 
 
 def _blocks_forwards(
-    tensors: tuple[Tensor | None, ...], grid: tuple[int, int], meta: dict[str, int], steps: int
+    tensors: tuple[Tensor | None, ...], grid: tuple[int, int], meta: dict[str, Any], steps: int
 ) -> None:
     """Fills what ``walk_forwards`` fills."""
     q, k, v, beta, _, *rest = tensors
     columns = min(block_of(meta["V"]), COLUMNS)
     _ssd_block_kernel[(grid[0], triton.cdiv(meta["V"], columns))](
         q, k, v, beta, *rest, *(meta[axis] for axis in "THKV"),
-        BLOCK=steps, BLOCK_T=meta["BLOCK_T"], BLOCK_K=meta["BLOCK_K"], BLOCK_V=columns,
+        EVERY=meta["EVERY"], BLOCK=steps, BLOCK_T=meta["BLOCK_T"], BLOCK_K=meta["BLOCK_K"], BLOCK_V=columns,
         num_warps=8, num_stages=1,
     )  # fmt: skip
 
@@ -102,12 +106,13 @@ def _ssd_block_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, h0_ptr, cu_seqlens_ptr,
     o_ptr, last_ptr, inverse_ptr, u_ptr, starts_ptr,
     T, H, K, V,
-    BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    EVERY: tl.constexpr, BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
-    chunk = first_chunk(cu_seqlens_ptr, index // H, T, BLOCK_T)
+    piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * BLOCK_T)
     steps = tl.arange(0, BLOCK_T)
     i, j = steps[:, None], steps[None, :]
     state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
@@ -116,6 +121,11 @@ def _ssd_block_kernel(
 
     for done in range(0, length, BLOCK_T):
         rows, inside = start + done + steps, done + steps < length
+        # one condition is known to the compiler, the other is not
+        if starts_ptr is not None:  # noqa: SIM102
+            if done % (EVERY * BLOCK_T) == 0:
+                place = (piece + done // (EVERY * BLOCK_T)) * H + head
+                store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
         k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
         beta = tl.load(beta_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
@@ -144,8 +154,6 @@ def _ssd_block_kernel(
             once = inside & (first == 0)
             store_rows(inverse_ptr, inverse, rows, once, head, H, BLOCK_T, BLOCK_T)
             store_rows(u_ptr, u, rows, inside, head, H, V, BLOCK_V, first)
-            place = (chunk + done // BLOCK_T) * H + head
-            store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
 
         q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
         scores = tl.where(i >= j, tl.dot(q, tl.trans(k), input_precision="ieee"), 0.0)
