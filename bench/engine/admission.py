@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..gate.reach import imported
 from ..hardware.machine import stack
-from ..lab.training import contestant
+from ..lab.contestant import contestant
 
 if TYPE_CHECKING:
     from correctness.contract import Result

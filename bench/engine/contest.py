@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..lab.training import contestant, turned
+from ..lab.contestant import contestant, turned
 from ..record import setting
 from . import clock, figures
 from .admission import admission, laws

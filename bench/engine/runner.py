@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hardware import machine, nvml
-from ..lab.training import contestant, turned
+from ..lab.contestant import contestant, turned
 from ..record.measurement import Measurement, dims
 from . import ceilings, store, suite, tuned
 from .checkout import TREE, Commit
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from impl.registry import Plugin
 
     from ..lab.agenda import Tryout
-    from ..lab.training import Run
+    from ..lab.training.run import Run
     from ..verdict.claims import Case
 
 Say = Callable[[str, str], None]
@@ -213,8 +213,9 @@ def groups(
     if claims_first:
         claimed = _claimed()
         todo.sort(key=lambda each: claimed.isdisjoint(each[1].plugins))
-    # figures are judged against the ceilings of the same run
-    found = [_calibrated(place, device)] if todo else []
+    # times are judged against the ceilings of the same run
+    clocked = any(METRICS[name].way is Way.CLOCK for _, each in todo for name in each.metrics)
+    found = [_calibrated(place, device)] if clocked else []
     found += [_timed(name, place, contest, problem) for contest, problem in todo]
     for held in agenda.tryouts(name):
         if case is None:

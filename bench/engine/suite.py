@@ -17,7 +17,7 @@ from typing import Any
 
 from impl.registry import Plugin, lookup, read
 
-from ..lab.training import contestant
+from ..lab.contestant import contestant
 from ..record.measurement import dims
 from . import layer, rivals
 from .checkout import TREE

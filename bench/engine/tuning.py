@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hardware import machine
-from ..lab.training import spelled
+from ..lab.contestant import spelled
 from ..lab.workers import OutOfTime
 from ..record import setting
 from . import checkout, noise, runner, store, suite, tuned

@@ -20,7 +20,7 @@ from ..lab.agenda import Tryout
 from ..lab.workers import each_apart
 
 if TYPE_CHECKING:
-    from ..lab.training import Run
+    from ..lab.training.run import Run
 
 Tell = Callable[[str], None]
 UNMEASURED = "not measured"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine import suite
 from ..engine.ruler import from_tree
-from .training import contestant
+from .contestant import contestant
 
 if TYPE_CHECKING:
     from suites.tasks import Task

@@ -14,7 +14,7 @@ from ..engine import checkout, store
 from ..engine.admission import write_atomically
 from ..engine.checkout import TREE, Commit
 from ..hardware import machine
-from .training import Job, Run
+from .training.run import Job, Run
 
 CURVES = ("losses", "accuracies", "gradients", "by_length", "cohort")
 

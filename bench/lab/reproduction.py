@@ -19,8 +19,9 @@ from ..engine.overlay import requirements
 from ..engine.ruler import from_tree
 from ..hardware import machine
 from ..record.results_folder import lines
-from .cohort import train_together
-from .training import Job, Run, run_jobs
+from .training.cohort import train_together
+from .training.run import Job, Run
+from .training.trainer import run_jobs
 from .workers import each_apart
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from .seeds import (
     success_rate,
     unequal,
 )
-from .training import Run
+from .training.run import Run
 
 
 def show(held: Tryout, results: Results, runs: Mapping[str, Sequence[Run]]) -> str:

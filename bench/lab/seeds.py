@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..engine.metrics import METRICS
 from ..engine.noise import CONFIDENCE, Interval, median_interval
 from ..engine.ruler import from_tree
-from .training import FAILED, SOLVED, Run
+from .training.run import FAILED, SOLVED, Run
 
 if TYPE_CHECKING:
     from suites.tasks import Task

@@ -24,7 +24,8 @@ from .agenda import DTYPE, Tryout, tryouts
 from .kept import Kept
 from .scoreboard import show
 from .seeds import median_accuracy
-from .training import Job, Run, run_jobs
+from .training.run import Job, Run
+from .training.trainer import run_jobs
 from .tryout_record import keep
 from .tuning import learning_rate, report
 from .workers import each_apart

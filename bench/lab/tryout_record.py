@@ -16,7 +16,7 @@ from ..record.benchmark_name import TASKS, class_name
 from ..record.measurement import Measurement
 from .agenda import DTYPE, Tryout
 from .seeds import judged
-from .training import Run
+from .training.run import Run
 
 
 def measurements(

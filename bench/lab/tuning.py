@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 from ..engine.checkout import TREE
 from ..engine.noise import median
 from ..engine.ruler import from_tree
-from .training import Job, Run, contestant, run_jobs
+from .contestant import contestant
+from .training.run import Job, Run
+from .training.trainer import run_jobs
 
 if TYPE_CHECKING:
     from suites.tasks import Task

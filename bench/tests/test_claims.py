@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import suite
-from bench.lab.training import FAILED, SOLVED
+from bench.lab.training.run import FAILED, SOLVED
 from bench.verdict import claims, missing
 from suites import catalogue, tasks
 
@@ -146,7 +146,7 @@ def test_every_claim_of_the_first_proposals_is_there() -> None:
 
 def unsaid(number: str, text: str) -> set[str]:
     """Stamps of entries that claim or report something of a proposal and that the text does not name."""
-    entry = catalogue.proposal(number)
+    entry = catalogue.subject(number)
     assert entry is not None
     stamps = {str(claim["source"]) for claim in entry.get("claims", ())}
     stamps |= {str(report["entry"]) for report in entry.get("reported", ())}

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.lab import cohort, training
-from bench.lab.cohort import Models, gain, train_cohort, train_together
-from bench.lab.training import Job, Run, alike, run_jobs, train_job
+from bench.lab.training import cohort, examination
+from bench.lab.training.cohort import Models, gain, train_cohort, train_together
+from bench.lab.training.run import Job, Run
+from bench.lab.training.trainer import alike, run_jobs, train_job
 from suites.tasks import find
 
 TASK = dataclasses.replace(find("mqar-T32"), batch=8, tokens=4 * 8 * 32, lengths=(48,))
@@ -20,9 +21,8 @@ JOBS = [
 
 @pytest.fixture(autouse=True)
 def few_examined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort, "CHECKED", 8)
-    monkeypatch.setattr(training, "CHECKED", 8)
-    monkeypatch.setattr(training, "SCORED", 32)
+    monkeypatch.setattr(examination, "CHECKED", 8)
+    monkeypatch.setattr(examination, "SCORED", 32)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from bench.engine import store
 from bench.lab import tryout_record
-from bench.lab.training import Run
+from bench.lab.training.run import Run
 from bench.record.results_folder import CorruptResults
 from bench.verdict import curves
 from suites import tasks

@@ -181,7 +181,7 @@ def test_a_published_figure_agrees_or_does_not() -> None:
 
 
 def test_every_published_row_names_its_source_and_a_mixer_that_can_be_built() -> None:
-    from bench.lab.training import contestant
+    from bench.lab.contestant import contestant
 
     for row in head_to_head.published():
         assert "arXiv:" in row["source"], row

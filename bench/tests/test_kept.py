@@ -8,9 +8,10 @@ import pytest
 
 from bench.engine import runner, suite
 from bench.engine.admission import laws
-from bench.lab import kept, training, workers
+from bench.lab import kept, workers
 from bench.lab.kept import Kept
-from bench.lab.training import Job, Run
+from bench.lab.training import trainer
+from bench.lab.training.run import Job, Run
 from bench.record import results_folder
 from suites.tasks import find
 
@@ -30,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def trained(**changes: object) -> Run:
     job = dataclasses.replace(JOB, **changes)
-    return training.train_job(job)
+    return trainer.train_job(job)
 
 
 JOB = Job(mixer="mixers.cosformer", task=TASK, seed=0, rate=0.01, tokens=TABLE["tokens"])

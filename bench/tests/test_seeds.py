@@ -15,7 +15,7 @@ from bench.lab.seeds import (
     success_rate,
     unequal,
 )
-from bench.lab.training import Run
+from bench.lab.training.run import Run
 from suites.tasks import find
 
 

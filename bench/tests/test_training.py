@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from bench.lab import training
-from bench.lab.outcome import chance_limit, explanation
-from bench.lab.training import Job, Run, build, contestant, run_jobs, schedule, train
+from bench.lab.contestant import contestant
+from bench.lab.training import descent, examination, trainer
+from bench.lab.training.descent import schedule
+from bench.lab.training.outcome import CHECKS, chance_limit, explanation
+from bench.lab.training.run import Job, Run
+from bench.lab.training.trainer import build, run_jobs, train
 from suites.tasks import Task, find
 
 STEPS = 20
@@ -18,8 +21,8 @@ STEPS = 20
 
 @pytest.fixture(autouse=True)
 def few_examined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKED", 8)
-    monkeypatch.setattr(training, "SCORED", 32)
+    monkeypatch.setattr(examination, "CHECKED", 8)
+    monkeypatch.setattr(examination, "SCORED", 32)
 
 
 def short(name: str = "mqar-T32") -> Task:
@@ -41,7 +44,7 @@ def test_a_run_says_what_it_did() -> None:
         "mixers.cosformer", task, seed=0, rate=1e-2, progress=lambda *each: told.append(each)
     )
     assert told == list(run.losses)
-    assert len(run.accuracies) == training.CHECKS
+    assert len(run.accuracies) == CHECKS
     assert run.losses[-1][0] == run.tokens == task.tokens
     assert run.losses[-1][1] < run.losses[0][1] < 1.1 * math.log(task.classes)
     assert run.normalised == task.normalised(run.accuracy)
@@ -75,19 +78,19 @@ def test_a_long_sequence_is_scored_in_passes_of_few() -> None:
     network = build("mixers.diagonal", task, seed=0)
     watched = dataclasses.replace(task, draw=draw)
     for length in (32, 64, 512):
-        training.score(network, watched, task.stream("test", 0), count=16, length=length)
+        examination.score(network, watched, task.stream("test", 0), count=16, length=length)
     assert shapes == [(8, 32)] * 2 + [(8, 64)] * 2 + [(1, 512)] * 16
 
 
 def test_a_curriculum_has_half_the_budget_in_equal_parts() -> None:
     task = dataclasses.replace(short(), curriculum=(24, 16), tokens=96000)
-    lengths = training.plan(task, task.tokens)
+    lengths = descent.plan(task, task.tokens)
     assert lengths == sorted(lengths)
     tokens = {length: 8 * length * lengths.count(length) for length in lengths}
     assert tokens == pytest.approx({16: 24000, 24: 24000, 32: 48000}, abs=8 * 32)
     assert sum(tokens.values()) <= task.tokens
     bare = dataclasses.replace(task, curriculum=())
-    assert training.plan(bare, bare.tokens) == [32] * (96000 // 8 // 32)
+    assert descent.plan(bare, bare.tokens) == [32] * (96000 // 8 // 32)
 
 
 def test_tokens_of_a_curriculum_are_those_that_were_seen() -> None:
@@ -104,13 +107,13 @@ def test_tokens_of_a_curriculum_are_those_that_were_seen() -> None:
     sums = [sum(seen[: i + 1]) for i in range(len(seen))]
     assert run.losses[-1][0] == sums[-1] <= task.tokens
     assert {tokens for tokens, _ in run.losses} <= set(sums)
-    assert len(run.losses) == training.CHECKS
+    assert len(run.losses) == CHECKS
 
 
 def test_flops_are_those_of_the_products_and_counting_changes_no_weight() -> None:
     import torch
 
-    from bench.lab.flops import training_flops
+    from bench.lab.training.flops import training_flops
 
     task = dataclasses.replace(short(), layers=1)
     network = build("mixers.diagonal", task, seed=0)
@@ -129,7 +132,7 @@ def test_products_in_place_are_counted() -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from bench.lab.flops import in_place_products
+    from bench.lab.training.flops import in_place_products
 
     a, b = torch.ones(3, 5, 7), torch.ones(3, 7, 2)
     counts = []
@@ -151,7 +154,7 @@ def test_the_model_of_tokens_is_the_one_written_here() -> None:
     width, hidden = task.width, int(network.parts["mlps"].get_parameter("0.0.bias").numel())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.stream("model", 0).initial_seed())
-        mixer = training.load("mixers.diagonal").run
+        mixer = trainer.load("mixers.diagonal").run
         assert mixer is not None
         mixer = mixer(width)
         embedding = nn.Embedding(task.vocabulary, width)
@@ -205,9 +208,9 @@ def test_a_signal_is_scored_by_its_error_over_that_of_zero() -> None:
         network.head.weight.zero_()
         network.head.bias.zero_()
     stream = task.stream("test", 0)
-    assert training.score(network, task, stream, count=8, length=96) == 1.0
+    assert examination.score(network, task, stream, count=8, length=96) == 1.0
     batch = task.draw(task.stream("train", 0), 8, 96)
-    assert training.loss_of(network, batch).item() == 1.0
+    assert descent.loss_of(network, batch).item() == 1.0
 
 
 def test_a_signal_that_is_not_followed_is_flat() -> None:
@@ -234,7 +237,7 @@ def test_every_split_draws_its_own() -> None:
     # one more of those that train counts the operations
     assert {name: seen.count(name) for name in ("train", "check")} == {
         "train": STEPS + 1,
-        "check": training.CHECKS,
+        "check": CHECKS,
     }
     assert set(seen[seen.index("test") :]) == {"test"}
     bare = train("mixers.cosformer", task, seed=0, rate=1e-2)
@@ -284,8 +287,8 @@ def test_a_failure_has_its_name(
     monkeypatch: pytest.MonkeyPatch, weight: float, constant: float, outcome: str
 ) -> None:
     mixer = scaled_by(weight, at_first=constant)
-    plugin = dataclasses.replace(training.load("mixers.softmax"), run=mixer)
-    monkeypatch.setattr(training, "load", lambda _: plugin)
+    plugin = dataclasses.replace(trainer.load("mixers.softmax"), run=mixer)
+    monkeypatch.setattr(trainer, "load", lambda _: plugin)
     task = dataclasses.replace(short(), lengths=(48,))
     run = train("mixers.softmax", task, seed=0, rate=1e-9)
     assert run.outcome == outcome

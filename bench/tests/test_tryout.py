@@ -10,7 +10,7 @@ from bench.engine.admission import Admission, laws
 from bench.lab import agenda, tryout
 from bench.lab.agenda import TRACKED
 from bench.lab.scoreboard import show
-from bench.lab.training import Job, Run
+from bench.lab.training.run import Job, Run
 from bench.lab.tryout import hold
 from bench.lab.tryout_record import controls_of, measurements
 from bench.lab.tuning import learning_rate

@@ -7,7 +7,7 @@ import pytest
 
 from bench.engine import suite
 from bench.lab import agenda, tuning
-from bench.lab.training import Job
+from bench.lab.training.run import Job
 from bench.lab.tuning import SEEDS, Trial, choose, learning_rate, read, write
 from suites.tasks import find
 

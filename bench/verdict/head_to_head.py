@@ -19,7 +19,7 @@ from suites import catalogue
 from ..engine.noise import median
 from ..engine.ruler import from_tree
 from ..lab.seeds import bootstrap_median
-from ..lab.training import FAILED, SOLVED
+from ..lab.training.run import FAILED, SOLVED
 from ..record.measurement import Measurement
 from .claims import axes_of
 from .shown.paths import base

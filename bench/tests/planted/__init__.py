@@ -125,6 +125,12 @@ class Repository:
             after += 1
         return self.commits[after]
 
+    def edits(self, file: str) -> list[str]:
+        """The commits that edit a file."""
+        return [
+            commit for commit, each in zip(self.commits, COMMITS, strict=True) if each.file == file
+        ]
+
     def _commit(self, day: int, planted: Planted) -> str:
         file = self.folder / planted.file
         file.write_text(planted.edit(file.read_text()))

@@ -13,26 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import examination
+from .descent import BETAS, CLIP, WEIGHT_DECAY, descend, mismatch, optimizer_of, plan, schedule
+from .examination import score
 from .flops import training_flops
 from .network import Network
 from .outcome import CHECKS, Course
-from .training import (
-    BETAS,
-    CHECKED,
-    CLIP,
-    WEIGHT_DECAY,
-    Job,
-    Run,
-    build,
-    descend,
-    finished,
-    mismatch,
-    optimizer_of,
-    plan,
-    schedule,
-    score,
-    train_job,
-)
+from .run import Job, Run
+from .trainer import build, finished, train_job
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +69,12 @@ def train_together(jobs: Sequence[Job]) -> list[Run]:
             if course.noted(seen, loss, norm, due=due):
                 network = models.networks[k]
                 found = score(
-                    network, task, checks[k], count=CHECKED, length=task.length, split="check"
+                    network,
+                    task,
+                    checks[k],
+                    count=examination.CHECKED,
+                    length=task.length,
+                    split="check",
                 )
                 course.accuracies.append((seen, found))
     models.write_back()

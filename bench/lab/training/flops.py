@@ -32,7 +32,7 @@ def training_flops(network: "Network", task: "Task") -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from .training import loss_of
+    from .descent import loss_of
 
     batch = task.draw(task.stream("count", 0), task.batch, task.length)
     with FlopCounterMode(display=False, custom_mapping=in_place_products()) as counter:
