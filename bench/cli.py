@@ -1,4 +1,4 @@
-"""madbench: list, show, check, measure, run, reproduce, judge, gate, calibrate, history, bisect and others.
+"""madbench: list, show, check, measure, run, tune, reproduce, judge, gate, calibrate, history, bisect and others.
 
 With ``--json`` standard output is JSON and nothing else; progress and warnings go to standard error.
 Exit status: 0, 1 when a checked plugin is wrong or a run does not repeat, 2 for bad input or a bisection that could not tell,
@@ -18,6 +18,7 @@ from .commands.contract import check
 from .commands.figures import export, measure, reproduce, run
 from .commands.inventory import doctor, list_plugins, show
 from .commands.status import BAD_INPUT, INTERRUPTED, PIPE_CLOSED
+from .commands.tuning import tune
 from .commands.verdicts import bisect, history, judge_proposals
 
 
@@ -98,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--claims-first", action="store_true", help="begin with what claims are about")
     one.add_argument("--commit", metavar="REV", help="whose plugins (default: this tree's)")
     one.add_argument("--out", type=Path, help="folder of results (default: results)")
+    one = add("tune", tune, "which setting of its knobs a plugin is fastest with on this machine")
+    one.add_argument("--suite", required=True, help="whose timed problems, smoke or core")
+    one.add_argument("--op", action="append", default=[], help="only this one; may be repeated")
+    one.add_argument("--plugin", action="append", default=[], metavar="ID", help="likewise")
+    one.add_argument("--budget", type=_seconds, metavar="SECONDS", help="default: until it is done")
+    one.add_argument("--again", action="store_true", help="also what this commit has tuned before")
+    one.add_argument("--machine", help="cpu, cuda or a name (default: the GPU where there is one)")
+    one.add_argument("--out", type=Path, help="folder of <machine>.toml (default: suites/tuned)")
     one = add(
         "reproduce", reproduce, "train stored runs of a proposal again; exit 1 if one differs"
     )

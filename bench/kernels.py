@@ -7,7 +7,7 @@ imports keep it so: one ruler for all of history.
 import functools
 
 from .engine import runner, suite, trackers
-from .engine.metrics import KERNEL, RIVALS
+from .engine.metrics import KERNEL, RIVALS, SETTING
 from .record import benchmark_name
 
 TIMEOUT_S = 1800.0
@@ -27,6 +27,6 @@ for _suite in map(suite.load, suite.chosen()):
                 "dtype": _contest.dtypes,
             },
             version=_contest.version,
-            metrics=(*KERNEL, *RIVALS),
+            metrics=(*KERNEL, *RIVALS, SETTING),
             timeout_s=TIMEOUT_S,
         )

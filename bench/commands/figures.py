@@ -24,7 +24,7 @@ def measure(args: argparse.Namespace) -> int:
     metrics.find(args.metric)
     dims(args.sizes)
     want_one_of(args.dtype, DTYPES, "dtype")
-    plugin = loaded_plugin(args.id if ".py:" in args.id else args.id.partition("(")[0])
+    plugin = loaded_plugin(args.id.partition("(")[0])
     if reason := plugin.missing():
         raise ValueError(f"{plugin.id} is absent: {reason}")
     found = runner.measure(
@@ -46,6 +46,7 @@ def _measured(one: "Measurement") -> dict[str, Any]:
         "id": one.plugin,
         "sizes": one.sizes,
         "dtype": one.dtype,
+        "knobs": one.knobs,
         "machine": one.machine,
         "metric": one.metric,
         "unit": one.unit,

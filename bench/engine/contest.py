@@ -8,13 +8,14 @@ interleaved.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..lab.contestant import contestant
+from ..lab.contestant import contestant, turned
+from ..record import setting
 from . import clock, figures
 from .admission import admission, laws
 from .layer import Layer
-from .metrics import METRICS, RIVALS
+from .metrics import METRICS, RIVALS, SETTING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,7 @@ class Problem:
 
     op: str
     plugins: tuple[str, ...]
+    """Ids; one that carries knobs, ``chunkwise.gla(chunk=64)``, is a contestant of its own."""
     sizes: Mapping[str, int]
     dtype: str
     device: str
@@ -41,6 +43,8 @@ class Problem:
     """Whether the contestants are mixers, with their knobs."""
     rivals: Mapping[str, tuple[str, Mapping[str, int]]] = field(default_factory=dict)
     """Plugins of other ops that are timed in the same rounds, to their op and its sizes."""
+    knobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Plugins to the knobs that are stored for them; one that offers no such value runs as it stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,8 @@ def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Cas
         results.missing(plugin_id, "not run", absent)
         return None
     say(plugin_id, "contract")
-    found = laws(plugin_id) if problem.layers else admission(plugin_id, problem.device)
+    bare = plugin_id.partition("(")[0]
+    found = laws(plugin_id) if problem.layers else admission(bare, problem.device)
     if found.outcome in ("ok", "wrong"):
         results.exact(plugin_id, "contract", found.failing)
     if not found.admitted:
@@ -144,7 +149,20 @@ def _admit(problem: Problem, plugin_id: str, results: Results, say: Say) -> "Cas
     if reason := case.refusal():
         results.missing(plugin_id, "unsupported", reason)
         return None
+    _tell_setting(problem, case, results)
     return case
+
+
+def _tell_setting(problem: Problem, case: "Case | Layer", results: Results) -> None:
+    """Say which stored setting the contestant runs with, or that its code offers no such value."""
+    stored = problem.knobs.get(case.plugin.id)
+    if not stored:
+        return
+    if case.knobs:
+        results.exact(case.plugin.id, SETTING, setting.code(case.knobs))
+    else:
+        reason = f"the stored {setting.words(stored)} is not offered here: run as it stands"
+        results.missing(case.plugin.id, "not run", reason, SETTING)
 
 
 def case_of(problem: Problem, plugin_id: str) -> "Case | Layer":
@@ -160,7 +178,11 @@ def case_of(problem: Problem, plugin_id: str) -> "Case | Layer":
         mixer, knobs = contestant(plugin_id)
         plugin = replace(load(mixer), id=plugin_id)
         return Layer(plugin, problem.sizes, dtype, problem.device, knobs)
-    return Case(load(plugin_id), find(problem.op), problem.sizes, dtype, problem.device)
+    plugin = replace(load(plugin_id.partition("(")[0]), id=plugin_id)
+    knobs = turned(plugin_id, plugin) or problem.knobs.get(plugin_id, {})
+    offered = all(value in plugin.knobs.get(name, ()) for name, value in knobs.items())
+    used = knobs if offered else {}
+    return Case(plugin, find(problem.op), problem.sizes, dtype, problem.device, used)
 
 
 def _absent(plugin_id: str, problem: Problem) -> str | None:
@@ -169,7 +191,7 @@ def _absent(plugin_id: str, problem: Problem) -> str | None:
     if problem.layers:
         return None  # the laws say so
     try:
-        plugin = lookup(plugin_id) if ".py:" not in plugin_id else None
+        plugin = lookup(plugin_id.partition("(")[0]) if ".py:" not in plugin_id else None
     except ValueError:
         return "not part of this commit"
     if plugin is None:

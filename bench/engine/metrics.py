@@ -35,7 +35,7 @@ class Metric:
     gates: bool = True
     """Whether a regression in it counts; a figure derived from a gating one only shows."""
     aside: bool = False
-    """Whether it is of the machine or of another function, hence no figure of a contestant."""
+    """Whether it is of the machine, of another function or of the setting, hence no figure of a contestant."""
 
     @property
     def modelled(self) -> bool:
@@ -208,6 +208,14 @@ _ALL = (
         aside=True,
     ),
     Metric(
+        name="setting",
+        unit="code",
+        way=Way.DEFINITION,
+        says="Digest of the knobs that were not left as the code has them",
+        gates=False,
+        aside=True,
+    ),
+    Metric(
         name="copy_bandwidth",
         unit="bytes/s",
         way=Way.CLOCK,
@@ -243,6 +251,8 @@ FORWARD_TRACE = ("traffic", "traffic_ratio", "launches", "gemms", "flops", "live
 """Of ``KERNEL``, what is traced where a suite names ``modelled_sizes``."""
 TRAINING_TRACE = ("train_traffic", "backward_traffic_ratio")
 """Of ``KERNEL``, what is traced where a suite names ``trained_sizes``."""
+SETTING = "setting"
+"""Which of its settings a contestant was run with; a reader tells it with every figure, and alone of none."""
 CEILINGS = ("copy_bandwidth", "product_rate")
 """What the machine can do at best, as ``bench/ceilings.py`` tracks it."""
 RIVALS = ("rival_time",)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hardware import machine, nvml
-from ..lab.contestant import contestant
+from ..lab.contestant import contestant, turned
 from ..record.measurement import Measurement, dims
-from . import ceilings, store, suite
+from . import ceilings, store, suite, tuned
 from .checkout import TREE, Commit
 from .contest import Outcome, Problem
 from .isolation import OutOfTime, hold_apart
@@ -71,7 +71,7 @@ def measure(
         rounds=rounds,
         seconds=seconds,
     )
-    results = hold_apart(problem, say)
+    results = hold_apart(tuned.settled(problem), say)
     found = [each for each in store.measurements(problem, results) if each.metric in metrics]
     if not found:
         raise ValueError("; ".join(f"{each.plugin}: {each.reason}" for each in results.outcomes))
@@ -82,7 +82,7 @@ def cache(contest: suite.Contest) -> Cache:
     """Hold a contest on all its problems: what asv's ``setup_cache`` keeps for its trackers."""
     found = {}
     for problem in problems(contest, default_device()):
-        results = hold_apart(problem)
+        results = hold_apart(tuned.settled(problem))
         for each in results.figures:
             key = (each.plugin, store.sizes_name(problem.sizes), problem.dtype, each.metric)
             found[key] = (each.samples, store.round_name(results))
@@ -255,7 +255,7 @@ def _calibrated(place: store.Place, device: str) -> Group:
 
 def _timed(name: str, place: store.Place, contest: suite.Contest, problem: Problem) -> Group:
     def measure(say: Say | None, deadline: float | None) -> Sequence[Outcome]:
-        results = hold_apart(problem, say, at=place.at, deadline=deadline)
+        results = hold_apart(tuned.settled(problem), say, at=place.at, deadline=deadline)
         place.add(name, contest, problem, results)
         return results.outcomes
 
@@ -312,6 +312,8 @@ def _common_op(plugins: Sequence[str]) -> tuple[str, bool]:
     if mixers:
         others = ", ".join(known.keys() - set(mixers))
         raise ValueError(f"{mixers[0]} is a mixer, not timed together with {others}")
+    for each, plugin in known.items():
+        turned(each, plugin)
     ops = {plugin.op for plugin in known.values()}
     if len(ops) != 1 or None in ops:
         raise ValueError(f"plugins of {len(ops)} ops ({', '.join(map(str, ops))}), want one op")
@@ -319,7 +321,8 @@ def _common_op(plugins: Sequence[str]) -> tuple[str, bool]:
 
 
 def _plugin(spec: str) -> "Plugin":
-    """The plugin behind an id, which of a mixer may carry knobs, or in a file."""
+    """The plugin behind an id, which may carry knobs, or in a file."""
     from impl.registry import load, lookup
 
-    return load(spec) if ".py:" in spec else lookup(spec.partition("(")[0])
+    bare = spec.partition("(")[0]
+    return load(bare) if ".py:" in bare else lookup(bare)

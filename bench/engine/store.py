@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hardware import machine
+from ..record import setting
 from ..record.benchmark_name import KERNELS, class_name
 from ..record.measurement import Measurement
 from ..record.result_file import read
@@ -25,7 +26,7 @@ from . import checkout
 from .admission import write_atomically
 from .checkout import CODE, TREE, Commit
 from .contest import Problem, Results
-from .metrics import KERNEL, METRICS, RIVALS
+from .metrics import KERNEL, METRICS, RIVALS, SETTING
 from .suite import Contest
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def measurements(
         for each in results.figures
         if each.metric == "contract"
     }
-    for figure in results.figures:
+    codes = {each.plugin: each.samples[0] for each in results.figures if each.metric == SETTING}
+    for figure in (each for each in results.figures if each.metric != SETTING):
         yield Measurement(
             plugin=figure.plugin,
             metric=figure.metric,
@@ -76,6 +78,7 @@ def measurements(
             commit=at.hash,
             group=f"{at.hash}:{problem.op}:{round_name(results)}",
             stack=here.stack,
+            knobs=setting.told(figure.plugin, codes.get(figure.plugin)),
         )
 
 
@@ -130,7 +133,7 @@ class Place:
         axes = (contest.everyone, contest.all_sizes, contest.dtypes)
         place = sizes_name(problem.sizes), problem.dtype
         found: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {
-            m: {} for m in (*KERNEL, *RIVALS)
+            m: {} for m in (*KERNEL, *RIVALS, SETTING)
         }
         for figure in results.figures:
             found[figure.metric][figure.plugin, *place] = figure.samples

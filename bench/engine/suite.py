@@ -23,7 +23,7 @@ from . import layer, rivals
 from .checkout import TREE
 from .rivals import Baseline
 
-OPTIONAL = {"plugins", "modelled_sizes", "trained_sizes", "compiled_sizes", "seconds"}
+OPTIONAL = {"plugins", "rivals", "modelled_sizes", "trained_sizes", "compiled_sizes", "seconds"}
 KEYS = {"sizes", *OPTIONAL, "dtypes", "baseline"}
 LAYER_KEYS = {"sizes", "modelled_sizes", "dtypes", "mixers", "seconds"}
 
@@ -164,7 +164,7 @@ def _contest(where: str, op: str, table: Mapping[str, Any], ids: Sequence[str]) 
         dtypes=tuple(table["dtypes"]),
         baseline=table["baseline"],
         seconds=_seconds(where, table),
-        rivals=rivals.of(ids, map(dims, sizes)),
+        rivals=rivals.of(ids, map(dims, sizes)) if _rivalled(where, table) else (),
     )
 
 
@@ -198,6 +198,14 @@ def _check_keys(where: str, table: Mapping[str, Any], known: set[str]) -> None:
         raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; want {sorted(known)}")
     if missing := known - OPTIONAL - set(table):
         raise ValueError(f"{where}: no {', '.join(sorted(missing))}")
+
+
+def _rivalled(where: str, table: Mapping[str, Any]) -> bool:
+    """Whether rivals are timed: not where one without a state would have nothing to attend to."""
+    wanted = table.get("rivals", True)
+    if not isinstance(wanted, bool):
+        raise ValueError(f"{where}: rivals = {wanted!r}, want true or false")
+    return wanted
 
 
 def _seconds(where: str, table: Mapping[str, Any]) -> float | None:

@@ -10,23 +10,28 @@ from impl.registry import Plugin, lookup
 
 def contestant(spec: str, find: Callable[[str], Plugin] = lookup) -> tuple[str, dict[str, Any]]:
     """``mixers.deltanet(beta=2)`` as its id and knobs. ValueError for what no mixer has."""
-    match = re.fullmatch(r"([^()]+?)(?:\((.*)\))?", spec)
-    if match is None:
+    if re.fullmatch(r"[^()]+?(?:\(.*\))?", spec) is None:
         raise ValueError(f"mixer {spec!r}, want something like mixers.deltanet(beta=2)")
-    plugin = find(match[1])
+    plugin = find(spec.partition("(")[0])
     if plugin.kind != "mixer":
         raise ValueError(f"{plugin.id} is no mixer: it computes the op {plugin.op}")
+    return plugin.id, turned(spec, plugin)
+
+
+def turned(spec: str, plugin: Plugin) -> dict[str, Any]:
+    """The knobs in ``mixers.deltanet(beta=2)``. ValueError for what ``plugin`` does not have."""
+    name, _, inside = spec.partition("(")
     knobs: dict[str, Any] = {}
-    for item in filter(None, (match[2] or "").split(",")):
-        name, _, text = (part.strip() for part in item.partition("="))
+    for item in filter(None, inside.removesuffix(")").split(",")):
+        knob, _, text = (part.strip() for part in item.partition("="))
         value = _literal(text)
-        if value not in plugin.knobs.get(name, ()):
-            wanted = plugin.knobs.get(name) or f"one of the knobs {', '.join(plugin.knobs)}"
-            raise ValueError(f"{spec}: {name}={text}, want {wanted}")
-        knobs[name] = value
-    if spec != (canonical := spelled(plugin.id, knobs)):
-        raise ValueError(f"mixer {spec!r}, want it spelled {canonical!r}")
-    return plugin.id, knobs
+        if value not in plugin.knobs.get(knob, ()):
+            wanted = plugin.knobs.get(knob) or f"one of the knobs {', '.join(plugin.knobs)}"
+            raise ValueError(f"{spec}: {knob}={text}, want {wanted}")
+        knobs[knob] = value
+    if spec != (canonical := spelled(name, knobs)):
+        raise ValueError(f"{plugin.kind} {spec!r}, want it spelled {canonical!r}")
+    return knobs
 
 
 def spelled(mixer: str, knobs: Mapping[str, Any]) -> str:

@@ -46,6 +46,8 @@ class Measurement:
     """Of the commit in the history it was read with, oldest first; 0 where there was none."""
     settings: str = ""
     """Digest of a task's settings: another budget is another question. Empty for everything else."""
+    knobs: str = ""
+    """``chunk=64``: the stored setting that the plugin ran with. Empty where it ran as it stands."""
 
     @property
     def value(self) -> float:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.metrics import METRICS
+from ..engine.metrics import METRICS, SETTING
 from ..engine.noise import median_interval
+from . import setting
 from .benchmark_name import STATIC, TASKS, of_ours, suite_of
 from .measurement import Measurement
 
@@ -57,9 +58,10 @@ def measurements(data: Mapping[str, Any]) -> list[Measurement]:
         module, _, rest = name.partition(".")
         subject, _, track = rest.rpartition(".")
         metric = track.removeprefix("track_")
-        if not of_ours(name) or metric not in METRICS:
+        if not of_ours(name) or metric not in METRICS or metric == SETTING:
             continue
         contract = _contracts(tables.get(f"{module}.{subject}.track_contract"))
+        codes = _codes(tables.get(f"{module}.{subject}.track_{SETTING}"))
         settings = str(table.get("version") or "") if module == TASKS else ""
         for parameters, cell in cells(table):
             # a kernel is compiled without being run: the plugin's contract elsewhere speaks for it
@@ -67,7 +69,8 @@ def measurements(data: Mapping[str, Any]) -> list[Measurement]:
             at = parameters[:1] if module == STATIC else parameters
             outcome = known.get(at, "not run")
             made = _measurement(data, (subject, metric), parameters, cell, outcome)
-            found.append(replace(made, settings=settings))
+            knobs = setting.told(made.plugin, codes.get(parameters))
+            found.append(replace(made, settings=settings, knobs=knobs))
     return found
 
 
@@ -101,6 +104,11 @@ def _admitted(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[tuple[str, ...
             for at, outcome in _contracts(table).items():
                 found[at[:1]] = "wrong" if "wrong" in (outcome, found.get(at[:1])) else "ok"
     return found
+
+
+def _codes(table: Mapping[str, Any] | None) -> Mapping[tuple[str, ...], float]:
+    """Which setting a contestant ran with, where one was stored for it."""
+    return {at: cell["result"] for at, cell in cells(table)} if table else {}
 
 
 def _contracts(table: Mapping[str, Any] | None) -> Mapping[tuple[str, ...], str]:

@@ -1,11 +1,13 @@
 """The suites that grow with T: what they hold, and that no slow loop takes the time of the others."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from bench.engine import runner, suite
+from bench.engine import figures, runner, suite
 from bench.engine.checkout import TREE
+from bench.engine.contest import case_of
 from bench.record import measurement
 
 GROWING = ("lengths", "long")
@@ -50,6 +52,50 @@ def test_the_middle_of_the_lengths_is_the_problem_of_the_smoke_suite() -> None:
         # its own problem there is longer, and is what 026 claims something about
         if contest.op != "matrix_recurrence":
             assert set(smoke[contest.op]) <= set(contest.sizes)
+
+
+def test_decoding_takes_one_step_from_a_state_and_meets_no_rival_without_one() -> None:
+    steps = {each for each in suite.plugins() if each.startswith("inference.recurrent_step.")}
+    contests = suite.load("decode").contests
+    assert steps <= {plugin for contest in contests for plugin in contest.plugins}
+    for contest in contests:
+        assert {measurement.dims(sizes)["T"] for sizes in contest.all_sizes} == {1}
+        assert contest.baseline in contest.plugins
+        assert not contest.rivals
+        assert all(not problem.rivals for problem in runner.problems(contest, "cpu"))
+
+
+def test_a_single_step_moves_what_it_must_and_its_state_is_most_of_it() -> None:
+    contest = next(each for each in suite.load("decode").contests if each.op == "delta_rule")
+    (traced,) = (each for each in runner.problems(contest, "cpu") if "traffic" in each.metrics)
+    for plugin in contest.plugins:
+        case = case_of(traced, plugin)
+        found = figures.trace(case, ["traffic", "traffic_ratio", "launches"])
+        state = 2 * 2 * traced.sizes["B"] * traced.sizes["H"] * 64 * 64
+        assert found["traffic_ratio"] == 1 and found["launches"] == 1, plugin
+        assert state < float(found["traffic"]) < 1.1 * state, plugin
+
+
+@pytest.mark.parametrize("given", ["true", "false", "'no'"])
+def test_a_suite_may_do_without_rivals(
+    given: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (TREE / "suites" / "decode.toml").read_text()
+    planted(tmp_path, text.replace("rivals         = false", f"rivals = {given}"), monkeypatch)
+    if given == "'no'":
+        with pytest.raises(ValueError, match="rivals = 'no', want true or false"):
+            suite.load("bad")
+    else:
+        assert {bool(each.rivals) for each in suite.load("bad").contests} == {given == "true"}
+
+
+def planted(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``text`` the suite ``bad`` of a tree that is otherwise this one."""
+    (folder / "suites").mkdir()
+    (folder / "suites" / "bad.toml").write_text(text)
+    for name in ("correctness", "impl"):
+        (folder / name).symlink_to(TREE / name)
+    monkeypatch.setattr(suite, "TREE", folder)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "'20'"])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...engine import checkout, runner, store, suite
+from ...engine import checkout, runner, store, suite, tuned
 from ...engine.checkout import Commit
 from ...engine.contest import Outcome, Problem
 from ...engine.isolation import hold_apart
@@ -179,7 +179,7 @@ class Prober:
             if not self._keep:
                 metrics = (self._claim.metric,)
                 wanted = replace(wanted, plugins=self._contestants, metrics=metrics, rivals={})
-            results = hold_apart(wanted, at=at)
+            results = hold_apart(tuned.settled(wanted), at=at)
             if self._keep:
                 store.Place.of(at=at).add(self._suite, contest, wanted, results)
             found += store.measurements(wanted, results, at)

@@ -3,8 +3,8 @@
 A commit is one point. Where it was measured more than once, the newest measurement speaks for it:
 samples of two runs are not pooled, for the drift between runs is what has to be told from a change.
 A commit at which the plugin fails its contract has no point, except in the series of ``contract``,
-which counts the checks that fail. Another stack, another suite or another budget is another series,
-so that none of them is ever taken for the work of a commit. No torch, no clock.
+which counts the checks that fail. Another stack, another suite, another budget or another setting is another
+series, so that none of them is ever taken for the work of a commit. No torch, no clock.
 """
 
 import math
@@ -50,6 +50,8 @@ class Series:
     """``numpy 2.4.6, torch 2.13.0``."""
     settings: str
     """Digest of a task's settings; empty for what is no task."""
+    knobs: str
+    """The stored setting that the plugin ran with; empty where it ran as it stands."""
     points: tuple[Point, ...]
 
     @property
@@ -69,6 +71,7 @@ class Series:
 
 IDENTITY = (
     "plugin", "metric", "unit", "sizes", "dtype", "machine", "kind", "suite", "software", "settings",
+    "knobs",
 )  # fmt: skip
 
 

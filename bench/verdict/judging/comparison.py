@@ -6,6 +6,7 @@ and a contestant whose contract fails has none.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -53,7 +54,10 @@ def comparisons(claim: Claim, measurements: Iterable[Measurement]) -> list[Evide
         if claim.against is None:
             found += [_evidence(claim, one, *_alone(one)) for one in ours]
         else:
-            found += [_evidence(claim, a, *_compared(claim, a, b)) for a, b in _pairs(ours, theirs)]
+            found += [
+                replace(_evidence(claim, a, *_compared(claim, a, b)), knobs=_knobs([a, b]))
+                for a, b in _pairs(ours, theirs)
+            ]
     return found
 
 
@@ -117,8 +121,15 @@ def _slopes(claim: Claim, measurements: Iterable[Measurement]) -> list[Evidence]
         for rest, line in lines.items():
             if len(line) > 1:
                 any_one = next(iter(line.values()))
-                found.append(_evidence(claim, any_one, *_slope(line), sizes=rest))
+                made = _evidence(claim, any_one, *_slope(line), sizes=rest)
+                found.append(replace(made, knobs=_knobs(line.values())))
     return found
+
+
+def _knobs(compared: Iterable[Measurement]) -> str:
+    """The stored settings of all that were compared, each with its plugin and sizes."""
+    told = {f"{one.plugin} {one.sizes} {one.knobs}" for one in compared if one.knobs}
+    return "; ".join(sorted(told))
 
 
 def _slope(line: Mapping[int, Measurement]) -> tuple[float, float, float]:
@@ -157,6 +168,7 @@ def _evidence(
         position=one.position,
         software=one.software,
         settings=one.settings,
+        knobs=_knobs([one]),
     )
 
 

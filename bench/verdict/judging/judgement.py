@@ -47,6 +47,8 @@ class Evidence:
     """Of the commit in the history that the measurements were read with."""
     software: str = ""
     settings: str = ""
+    knobs: str = ""
+    """The stored settings that the contestants ran with."""
 
     @property
     def moment(self) -> tuple[int, str, str]:

@@ -92,7 +92,7 @@ def _stopped(cases: Sequence[Evidence]) -> str | None:
     for _, history in grouped(cases, ("sizes", "dtype")):
         last = max(one.moment for one in history)
         held = any(one.state is State.CONFIRMED for one in history if one.moment < last)
-        for _, line in grouped(history, ("software", "settings")):
+        for _, line in grouped(history, ("software", "settings", "knobs")):
             refuted = [one for one in line if one.moment == last and one.state is State.REFUTED]
             if held and refuted:
                 found.append(_lost(line))
@@ -108,6 +108,7 @@ def _lost(line: Sequence[Evidence]) -> tuple[tuple[int, str, str], str]:
     if held:
         return lost, f"since {lost[-1]}"
     what = f"settings {line[0].settings}" if line[0].settings else line[0].software
+    what = f"{what}, {line[0].knobs}" if line[0].knobs else what
     return lost, f"with {what}, at {lost[-1]}"
 
 

@@ -14,7 +14,7 @@ from ..history.points import Series
 
 Row = dict[str, Any]
 IDENTITY = (
-    "plugin", "metric", "sizes", "dtype", "machine", "kind", "suite", "software", "settings",
+    "plugin", "metric", "sizes", "dtype", "machine", "kind", "suite", "software", "settings", "knobs",
 )  # fmt: skip
 """What a series is of; its unit follows from the metric."""
 

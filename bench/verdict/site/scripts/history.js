@@ -28,12 +28,13 @@
     "suite",
     "software",
     "settings",
+    "knobs",
   ];
   const LABELS = 12;
 
   const USUAL = ["us_per_token", "accuracy"];
 
-  /* Software and the settings of a task are named where there are several. */
+  /* Software, the settings of a task and stored settings are named where there are several. */
   function problems(all) {
     const several = (name) => new Set(all.map((one) => one[name])).size > 1;
     return (one) =>
@@ -45,6 +46,7 @@
         one.dtype,
         several("software") ? one.software : "",
         several("settings") ? one.settings.slice(0, 8) : "",
+        several("knobs") ? one.knobs || "as it stands" : "",
       ]
         .filter(Boolean)
         .join(" \u00b7 ");
