@@ -49,7 +49,8 @@ def product_inflated(
     inflated = functional.pad(q[:, :, None], (0, 0, 0, 0, R - 1, 0)).flatten(1, 2)
     k, v, beta = (x.flatten(1, 2) for x in (k, v, beta))
     ends = None if cu_seqlens is None else cu_seqlens * R
+    # ``chunk`` again: a state is kept at each of them
     o, state = delta_walk(
-        inflated, k, v, beta, None, h0, ends, sizes | {"T": R * sizes["T"]}, chunk
+        inflated, k, v, beta, None, h0, ends, sizes | {"T": R * sizes["T"]}, chunk, chunk
     )
     return o[:, R - 1 :: R], state
