@@ -28,7 +28,6 @@ class Traffic(Observer):
     "plugin_id",
     [
         "chunkwise.linear_attention_fused",
-        "delta.chunkwise",
         "delta.ssd_block_fused",
         "fusion.gated_readout",
         "scans.tiled_scan",
@@ -56,7 +55,9 @@ class Reach(Observer):
             self.bytes[kind, address] = itemsize
 
 
-@pytest.mark.parametrize("plugin_id", ["dplr.channel_gated_fused", "dplr.generalised_fused"])
+@pytest.mark.parametrize(
+    "plugin_id", ["delta.chunkwise", "dplr.channel_gated_fused", "dplr.generalised_fused"]
+)
 def test_a_forward_pass_that_loads_a_chunk_again_reaches_nothing_else(plugin_id):
     plugin = load(plugin_id)
     op = find(plugin.op or "")
