@@ -125,7 +125,7 @@ def with_script(site: Path, script: str) -> str:
 
 
 def proposals(dom: str) -> list[str]:
-    return re.findall(r'<tr data-proposal="(\d{3})"', dom)
+    return re.findall(r'<tr data-proposal="(\w+)"', dom)
 
 
 def test_all_proposals_are_there_from_disk(site: Path, tmp_path: Path) -> None:
