@@ -62,3 +62,9 @@ def test_second_order_is_the_generalised_delta_rule_along_the_moments_direction(
     kappa, eta = torch.stack(directions, dim=1), beta.expand_as(k)
     o, _ = find("generalised_delta_rule")(**given, kappa=kappa, eta=eta)
     assert apart(mixer, x, o) < ROUNDING
+
+
+def test_stable_decays_cost_no_weight() -> None:
+    for kind in (Gla, Kda):
+        plain, stable = (kind(WIDTH, heads=HEADS, decay=decay) for decay in ("sigmoid", "stable"))
+        assert [p.shape for p in plain.parameters()] == [p.shape for p in stable.parameters()]

@@ -200,6 +200,14 @@ _ALL = (
     ),
     Metric(name="loss", unit="nat", way=Way.TRAINING, says="Training loss at the end"),
     Metric(
+        name="largest_rate",
+        unit="1",
+        way=Way.TRAINING,
+        says="Largest learning rate at which a short run still learns, one a seed",
+        higher_is_better=True,
+        gates=False,
+    ),
+    Metric(
         name="rival_time",
         unit="us",
         way=Way.CLOCK,

@@ -2,7 +2,8 @@
 
 A suite lists ``[tasks.<name>]`` with ``mixers``, ``seeds`` (how many, from 0) and, where it is not
 the task's own, ``tokens``. ``[tasks.<name>.more]`` gives those mixers that a verdict rests on more
-seeds. The controls of the task always run.
+seeds. ``ladder`` names the mixers whose largest learning rate is sought. The controls of the task always
+run.
 """
 
 import dataclasses
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 TRACKED = ("accuracy", "accuracy_trained", "tokens_to_threshold", "loss", "contract")
 """Metrics of a mixer on a task, as ``bench/tasks.py`` tracks them."""
-KEYS = {"mixers", "seeds", "tokens", "more"}
+LADDER = "largest_rate"
+"""Metric of the mixers on the ladder of a tryout."""
+KEYS = {"mixers", "seeds", "tokens", "more", "ladder"}
 DTYPE = "float32"
 
 
@@ -36,6 +39,8 @@ class Tryout:
     """Mixers of the suite where ``mixers`` are only some of them."""
     more: Mapping[str, int] = field(default_factory=dict)
     """Seeds of the mixers that have more of them."""
+    ladder: tuple[str, ...] = ()
+    """Mixers whose largest learning rate is sought."""
 
     def seeds_of(self, mixer: str) -> tuple[int, ...]:
         """The seeds of one mixer, the first of them those of every mixer."""
@@ -49,12 +54,13 @@ class Tryout:
     @property
     def tracked(self) -> tuple[str, ...]:
         """Metrics of this task: its own score, and what all tasks have."""
+        sought = (LADDER,) if self.ladder else ()
         if self.task.metric == "accuracy":
-            return TRACKED
+            return (*TRACKED, *sought)
         own = {"accuracy": self.task.metric}
         # a loss is told in nat, which a signal's is not
         left_out = ("accuracy_trained", "loss") if self.task.signal else ("accuracy_trained",)
-        return tuple(own.get(name, name) for name in TRACKED if name not in left_out)
+        return (*(own.get(name, name) for name in TRACKED if name not in left_out), *sought)
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -67,12 +73,15 @@ class Tryout:
         settled: dict[str, Any] = {
             name: value
             for name, value in vars(self.task).items()
-            if isinstance(value, int | float | str) and name not in ("says", "metric", "best")
+            if isinstance(value, int | float | str)
+            and name not in ("says", "metric", "best", "optimizer")
         }
         if self.task.metric != "accuracy":
             settled |= {"metric": self.task.metric, "best": self.task.best}
         if self.task.curriculum:
             settled["curriculum"] = self.task.curriculum
+        if self.task.optimizer != "adamw":
+            settled["optimizer"] = self.task.optimizer
         return hashlib.sha256(repr((settled, self.seeds, self.tokens)).encode()).hexdigest()[:12]
 
 
@@ -87,7 +96,7 @@ def tryouts(name: str) -> Iterator[Tryout]:
             raise ValueError(f"{where}: no {', '.join(sorted(missing))}")
         try:
             held = tryout(find(task_name), table["mixers"], table["seeds"], table.get("tokens"))
-            yield _with_more(held, table.get("more", {}))
+            yield _with_ladder(_with_more(held, table.get("more", {})), table.get("ladder", ()))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
 
@@ -113,3 +122,10 @@ def _with_more(held: Tryout, more: Mapping[str, Any]) -> Tryout:
         if not isinstance(seeds, int) or seeds <= len(held.seeds):
             raise ValueError(f"more seeds of {mixer}: {seeds!r}, want more than {len(held.seeds)}")
     return dataclasses.replace(held, more=dict(more))
+
+
+def _with_ladder(held: Tryout, ladder: Sequence[str]) -> Tryout:
+    """The tryout with the largest rates of ``ladder`` to be found."""
+    if strangers := set(ladder) - set(held.mixers):
+        raise ValueError(f"ladder has {', '.join(sorted(strangers))}, want some of its mixers")
+    return dataclasses.replace(held, ladder=tuple(ladder))

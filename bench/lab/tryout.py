@@ -20,8 +20,9 @@ from ..engine.checkout import Commit
 from ..engine.contest import Figure, Results
 from ..engine.noise import median_interval
 from ..engine.trackers import Cache
-from .agenda import DTYPE, Tryout, tryouts
+from .agenda import DTYPE, LADDER, Tryout, tryouts
 from .kept import Kept
+from .ladder import largest_rates
 from .scoreboard import show
 from .seeds import median_accuracy
 from .training.run import Job, Run
@@ -80,6 +81,14 @@ def hold(
             runs[job.mixer].append(answer)
         else:
             results.missing(job.mixer, "wrong", f"seed {job.seed}: {answer}")
+    ladder = {mixer: rated[mixer] for mixer in held.ladder if mixer in fit}
+
+    def train(jobs: Sequence[Job]) -> list[Run | Exception]:
+        return _train(jobs, workers, progress, kept, deadline, at, cohort)
+
+    for mixer, found in largest_rates(held, ladder, train, device).items():
+        samples, reason = ((), found) if isinstance(found, str) else (found, "")
+        _or_missing(mixer, LADDER, samples, reason, results)
     for mixer, each in runs.items():
         # a seed that is missing would be paired with another one
         if len(each) == len(held.seeds_of(mixer)):

@@ -95,6 +95,13 @@ def test_a_cohort_trains_together_only_where_that_is_faster(
     assert {len(run.cohort) for run in train_cohort(JOBS)} == {named}
 
 
+def test_plain_gradients_train_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "gain", lambda _: 2.0)
+    plain = dataclasses.replace(TASK, optimizer="sgd")
+    jobs = [dataclasses.replace(job, task=plain) for job in JOBS]
+    assert all(run.cohort == () for run in train_cohort(jobs))
+
+
 def test_what_cannot_or_does_not_do_the_same_together_gains_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

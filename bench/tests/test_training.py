@@ -363,6 +363,29 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert schedule(1, 1) > 0
 
 
+def test_plain_gradients_are_followed_as_they_are() -> None:
+    import torch
+
+    task = short("selective_copying-T24-sgd")
+    assert task.optimizer == "sgd"
+    network = build("mixers.diagonal", task, seed=0)
+    batch = task.draw(task.stream("train", 0), task.batch, task.length)
+    # a loss steep enough that clipping would show
+    with torch.no_grad():
+        network.head.weight.mul_(50)
+    before = [p.detach().clone() for p in network.parameters()]
+    _, norm = descent.descend(network, descent.optimizer_of(network, 0.1, "sgd"), batch)
+    steps = [(b - p).detach() / 0.1 for b, p in zip(before, network.parameters(), strict=True)]
+    moved = torch.stack([step.norm() for step in steps]).norm().item()
+    assert moved == pytest.approx(norm, rel=1e-3)
+    assert norm > 2 * descent.CLIP
+
+
+def test_an_optimizer_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="optimizer 'lion', want 'adamw' or 'sgd'"):
+        descent.optimizer_of(build("mixers.diagonal", short(), seed=0), 0.1, "lion")
+
+
 def test_jobs_come_back_in_order_and_as_if_run_here() -> None:
     task = short()
     mixers = ("mixers.softmax", "mixers.cosformer")

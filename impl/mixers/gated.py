@@ -7,6 +7,7 @@ The gate puts a function of the reading token between what is read and the outpu
 that. It pays D^2 + D parameters and no state. How far it stands open at the start is c.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -20,14 +21,20 @@ from impl.mixers.linear_attention import LinearAttention
 from impl.mixers.ssd import Ssd
 from impl.registry import mixer
 
-INNER = {"linear_attention": LinearAttention, "gla": Gla, "ssd": Ssd, "deltanet": Deltanet}
+INNER = {
+    "linear_attention": LinearAttention,
+    "gla": Gla,
+    "stable_gla": functools.partial(Gla, decay="stable"),
+    "ssd": Ssd,
+    "deltanet": Deltanet,
+}
 
 
 @mixer(
     source="Z. Qiu et al., NeurIPS 2025, arXiv:2505.06708",
     trick="post-attention-sigmoid-gating",
     knobs={
-        "inner": ("linear_attention", "gla", "ssd", "deltanet"),
+        "inner": ("linear_attention", "gla", "stable_gla", "ssd", "deltanet"),
         "position": ("before", "after"),
         "gate": ("open", "half"),
     },

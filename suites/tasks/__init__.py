@@ -81,6 +81,8 @@ class Task:
     batch: int
     tokens: int
     """Training budget."""
+    optimizer: str = "adamw"
+    """``adamw``, clipped, or ``sgd``: plain and unclipped, so that the size of a gradient shows."""
     must_pass: tuple[str, ...] = ()
     """Mixers whose failure says that the task, not the idea, is at fault."""
     must_fail: tuple[str, ...] = ()

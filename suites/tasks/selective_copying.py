@@ -95,6 +95,22 @@ SETTINGS = (
         must_fail=("mixers.oscillator",),
     ),
     setting(
+        # followed by the plain gradient, so that a rate is too large where the gradient is
+        name="selective_copying-T24-sgd",
+        length=24,
+        kept=4,
+        symbols=16,
+        width=32,
+        layers=2,
+        parameters=2 * 10 * 32**2,
+        batch=32,
+        tokens=1600 * 32 * 24,
+        optimizer="sgd",
+        rates=(3e-2, 1e-1, 3e-1, 1.0),
+        must_pass=("mixers.gated_deltanet",),
+        must_fail=("mixers.oscillator",),
+    ),
+    setting(
         # at the size of the Mechanistic Architecture Design benchmark, arXiv:2403.17844, on a GPU; of
         # its 16 tokens two are the blank and the marker
         name="selective_copying-T256",

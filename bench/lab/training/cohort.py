@@ -39,7 +39,9 @@ def train_cohort(jobs: Sequence[Job]) -> list[Run]:
     """Runs of jobs that differ in seed and rate only, trained together if that is faster."""
     if len({(job.mixer, job.task.name, job.tokens, job.device) for job in jobs}) > 1:
         raise ValueError("jobs of several mixers, tasks or budgets, want one for a cohort")
-    if len(jobs) > 1 and gain(jobs) >= GAIN:
+    # stacked models know AdamW only
+    together = len(jobs) > 1 and jobs[0].task.optimizer == "adamw"
+    if together and gain(jobs) >= GAIN:
         return train_together(jobs)
     return [train_job(job) for job in jobs]
 

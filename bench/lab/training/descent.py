@@ -1,5 +1,6 @@
-"""Descent: the schedule of a budget, and one step of AdamW on a batch."""
+"""Descent: the schedule of a budget, and one step of AdamW, or of plain gradients, on a batch."""
 
+import math
 from typing import TYPE_CHECKING
 
 from .network import Network
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 WARM_UP, DECAY = 0.05, 0.2
 """Shares of the budget in which the learning rate rises and falls, linearly; constant between."""
 CLIP = 1.0
-"""Largest norm of a gradient that is followed."""
+"""Largest norm of a gradient that AdamW follows."""
 BETAS, WEIGHT_DECAY = (0.9, 0.98), 0.01
 """Of AdamW."""
 SHORTER = 0.5
@@ -38,10 +39,14 @@ def schedule(step: float, steps: float) -> float:
     return min(1.0, rise, fall)
 
 
-def optimizer_of(network: Network, rate: float) -> "torch.optim.Optimizer":
-    """AdamW; vectors do not decay."""
+def optimizer_of(network: Network, rate: float, kind: str = "adamw") -> "torch.optim.Optimizer":
+    """AdamW, where vectors do not decay, or plain ``sgd``."""
     import torch
 
+    if kind == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=rate)
+    if kind != "adamw":
+        raise ValueError(f"optimizer {kind!r}, want 'adamw' or 'sgd'")
     matrices = [p for p in network.parameters() if p.ndim >= 2]
     vectors = [p for p in network.parameters() if p.ndim < 2]
     groups = [
@@ -77,6 +82,7 @@ def descend(
     loss = loss_of(network, batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+    clip = math.inf if isinstance(optimizer, torch.optim.SGD) else CLIP
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.step()
     return loss.item(), norm.item()

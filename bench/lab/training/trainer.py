@@ -157,7 +157,7 @@ def _follow(
     progress: Callable[[int, float], None] | None,
 ) -> Course:
     """Train the network on the spot, examining it on the way."""
-    course, optimizer = Course(), optimizer_of(network, rate)
+    course, optimizer = Course(), optimizer_of(network, rate, task.optimizer)
     stream, checks = task.stream("train", seed), task.stream("check", seed)
     lengths = plan(task, budget)
     # a step of the trained length is the unit, so that without a curriculum steps are counted
