@@ -68,16 +68,24 @@ def test_a_forward_pass_that_loads_a_chunk_again_reaches_nothing_else(plugin_id)
     assert sum(reach.bytes.values()) == op.compulsory_bytes(dims, dtype)
 
 
-@pytest.mark.parametrize("plugin_id", ["dplr.channel_gated_fused", "dplr.generalised_fused"])
+@pytest.mark.parametrize(
+    "plugin_id",
+    [
+        "delta.chunkwise",
+        "delta.gated_chunkwise",
+        "delta.product_fused",
+        "dplr.channel_gated_fused",
+        "dplr.generalised_fused",
+    ],
+)
 @pytest.mark.parametrize("checkpoint", [16, 32], ids=["side by side", "piece by piece"])
 @pytest.mark.parametrize("ends", [None, [0, 5, 5, 70]], ids=["one", "packed"])
 def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpoint, ends):
     plugin = load(plugin_id)
     op = find(plugin.op or "")
-    case, run = (
-        Case(plugin, op, {"B": 1, "T": 70, "H": 2, "K": 5, "V": 3}, torch.float32),
-        plugin.run,
-    )
+    dims = {"B": 1, "T": 70, "H": 2, "K": 5, "V": 3, "R": 2}
+    case = Case(plugin, op, {axis: dims[axis] for axis in op.axes()}, torch.float32)
+    run = plugin.run
     assert run is not None
     given = case.inputs()
     given.pop("h0", None)
@@ -86,7 +94,7 @@ def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpo
     def gradients(**knobs: int) -> list[torch.Tensor]:
         leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
         with interpret():
-            o, state = run(**leaves, **packing, **knobs)
+            o, state = run(**leaves, **packing, chunk=min(plugin.knobs["chunk"]), **knobs)
             return list(torch.autograd.grad(o.sum() + state.sum(), list(leaves.values())))
 
     for kept, few in zip(gradients(checkpoint=checkpoint), gradients(checkpoint=128), strict=True):

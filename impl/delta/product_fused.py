@@ -44,7 +44,7 @@ def product_fused(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
-    checkpoint: int = 32,
+    checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """R delta rules a token, ``o = S^T q`` after the last; ``chunk`` corrections at a time at most.

@@ -71,7 +71,7 @@ def ssd_block_fused(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 32,
-    checkpoint: int = 16,
+    checkpoint: int = 256,
     block: int = 16,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
