@@ -1,17 +1,18 @@
 # pyright: basic, reportArgumentType=false, reportOperatorIssue=false
 """Fused gated linear attention: blocks of 16 steps, the state never leaves the chip.
 
-One program a sequence and head walks the blocks. Where unfused forms cut a chunk again, to bound
-the exponentials without writing more states, the state here stays in registers and the blocks are
-all there is. With from[i] and to[j] the decays of a key channel from the block's start and to its
-end,
+One program a sequence, head and some columns of V walks the blocks. Where unfused forms cut a chunk
+again, to bound the exponentials without writing more states, the state here stays in registers and the
+blocks are all there is. With from[i] and to[j] the decays of a key channel from the block's start and to
+its end,
 
     A[i, j] = sum_d q[i, d] k[j, d] exp(g[j+1, d] + ... + g[i, d])    for i >= j in the block
     O = A V + (Q from) S,    S <- diag(from[last]) S + (k to)^T V
 
-Backwards, the same kernel first keeps the state at every ``checkpoint`` steps, nothing else; then a
-walk from the right carries R, the gradient of S, and rebuilds the state before each block from the
-nearest one kept. With D = dO, w[i, j] the exponential in A and dA = D V^T * (i >= j)
+Forwards the state is kept at every ``checkpoint`` steps. Backwards one program a head goes over these
+pieces from the right, rebuilds the states before its blocks, walks back with R, the gradient of the state
+behind a block, and leaves both in tensors of one piece. Then block by block, with D = dO, w[i, j] the
+exponential in A and dA = D V^T * (i >= j),
 
     dq[i] = sum_j dA[i, j] k[j] w[i, j] + from[i] S D[i]
     dk[j] = sum_i dA[i, j] q[i] w[i, j] + to[j] R v[j]
@@ -19,9 +20,9 @@ nearest one kept. With D = dO, w[i, j] the exponential in A and dA = D V^T * (i 
 
 and g[t] has the gradient of every path over t: from j < t to i >= t inside the block, from S to
 i >= t, from j < t to R, and from S to R. The difference of q dq and k dk summed from the end would
-cancel. Forwards every tensor moves once. It pays with 16 K exponentials and vector operations a
-step, with T / 16 dependent steps, and backwards with one float32 state in ``checkpoint`` steps,
-written and read once, and k, v and g read again, (checkpoint - 16) / 32 times on average.
+cancel. Forwards every tensor moves once. It pays with 16 K exponentials and vector operations a step, of
+V beyond 64 columns twice, with T / 16 dependent steps, and backwards with one state in ``checkpoint``
+steps, written and read once.
 """
 
 from typing import Any
@@ -47,11 +48,15 @@ from impl.common.sequences import (
 from impl.registry import implements
 
 BLOCK_T: tl.constexpr = tl.constexpr(16)
+COLUMNS = 64
+"""Of V to a program forwards: a float32 state of 128 x 64 is 32 registers a thread."""
+CHANNELS, TILE = 32, 16
+"""Rows and columns of the state that gradients take at a time: more spill registers."""
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K: tl.constexpr):
+def _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K: tl.constexpr, first=0):
     """Sum of the rows of ``g`` behind each row of a block, times log2(e).
 
     The rows are loaded anew, one step on: a difference of two sums would lose digits, and a product
@@ -60,8 +65,24 @@ def _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K: tl.constexpr):
     """
     behind = tl.arange(0, BLOCK_T) + 1
     follows = (behind < BLOCK_T) & (behind < left)
-    g = load_rows(g_ptr, rows + 1, follows, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
+    g = load_rows(g_ptr, rows + 1, follows, head, H, K, BLOCK_K, first).to(tl.float32) * LOG2_E
     return tl.cumsum(g, axis=0, reverse=True)
+
+
+@triton.jit
+def _after_block(
+    state, k_ptr, v_ptr, g_ptr, rows, left, head, first, H, K, V,
+    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """Columns from ``first`` of the state behind a block from those before it."""
+    inside = tl.arange(0, BLOCK_T) < left
+    k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+    v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
+    g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
+    until = _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K)
+    write = (k * tl.exp2(until)).to(k.dtype)
+    state *= tl.exp2(tl.sum(g, axis=0))[:, None]
+    return state + tl.dot(tl.trans(write), v, input_precision="ieee")
 
 
 @triton.jit
@@ -70,107 +91,115 @@ def _gla_fused_kernel(
     T, H, K, V,
     CHECKPOINT: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    index = tl.program_id(0)
+    index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     sequence, head = index // H, index % H
-    first, length = span(cu_seqlens_ptr, sequence, T)
+    begin, length = span(cu_seqlens_ptr, sequence, T)
     kept = first_chunk(cu_seqlens_ptr, sequence, T, CHECKPOINT)
     steps = tl.arange(0, BLOCK_T)
     to, start = steps[:, None], steps[None, :]
     state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     if h0_ptr is not None:
-        state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
 
     for done in range(0, length, BLOCK_T):
-        rows, inside = first + done + steps, done + steps < length
+        rows, inside = begin + done + steps, done + steps < length
         k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
+        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
         g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
-        # one is decided at compile time, the other at run time
+        # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
             if done % CHECKPOINT == 0:
                 place = (kept + done // CHECKPOINT) * H + head
-                store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V)
-        if o_ptr is not None:
-            q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
-            gap = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)  # log decay from step j to each
-            ahead = tl.zeros((1, BLOCK_K), tl.float32)  # g[j + 1]
-            scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-            for back in range(BLOCK_T):
-                j = BLOCK_T - 1 - back
-                gap = tl.where(to > j, gap + ahead, 0.0)
-                here = to == j
-                ahead = tl.sum(tl.where(here, g, 0.0), axis=0)[None, :]
-                key = tl.sum(tl.where(here, k, 0.0), axis=0)[None, :]
-                column = tl.sum(tl.exp2(gap) * q * key, axis=1)
-                scores = tl.where(start == j, column[:, None], scores)
-            scores = tl.where(to >= start, scores, 0.0)
-            read = (q * tl.exp2(tl.cumsum(g, axis=0))).to(q.dtype)
-            o = tl.dot(scores.to(v.dtype), v, input_precision="ieee")
-            o += tl.dot(read, state.to(q.dtype), input_precision="ieee")
-            store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V)
-        until = _log_decay_to_end(g_ptr, rows, length - done, head, H, K, BLOCK_K)
-        write = (k * tl.exp2(until)).to(k.dtype)
-        state *= tl.exp2(tl.sum(g, axis=0))[:, None]
-        state += tl.dot(tl.trans(write), v, input_precision="ieee")
-    if last_ptr is not None:
-        store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V)
+                store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
+        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
+        gap = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)  # log decay from step j to each
+        ahead = tl.zeros((1, BLOCK_K), tl.float32)  # g[j + 1]
+        scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+        for back in range(BLOCK_T):
+            j = BLOCK_T - 1 - back
+            gap = tl.where(to > j, gap + ahead, 0.0)
+            here = to == j
+            ahead = tl.sum(tl.where(here, g, 0.0), axis=0)[None, :]
+            key = tl.sum(tl.where(here, k, 0.0), axis=0)[None, :]
+            column = tl.sum(tl.exp2(gap) * q * key, axis=1)
+            scores = tl.where(start == j, column[:, None], scores)
+        scores = tl.where(to >= start, scores, 0.0)
+        read = (q * tl.exp2(tl.cumsum(g, axis=0))).to(q.dtype)
+        o = tl.dot(scores.to(v.dtype), v, input_precision="ieee")
+        o += tl.dot(read, state.to(q.dtype), input_precision="ieee")
+        store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V, first)
+        state = _after_block(
+            state, k_ptr, v_ptr, g_ptr, rows, length - done, head, first, H, K, V, BLOCK_K, BLOCK_V
+        )
+    store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
 
 
 @triton.jit
-def _gla_fused_backward_kernel(
-    q_ptr, k_ptr, v_ptr, g_ptr, starts_ptr, d_o_ptr, d_last_ptr, cu_seqlens_ptr,
-    dq_ptr, dk_ptr, dv_ptr, dg_ptr, dh0_ptr,
-    T, H, K, V,
-    CHECKPOINT: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+def _before_block(
+    end, q_ptr, g_ptr, d_o_ptr, rows, left, head, first, H, K, V,
+    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    index = tl.program_id(0)
-    sequence, head = index // H, index % H
-    first, length = span(cu_seqlens_ptr, sequence, T)
-    kept = first_chunk(cu_seqlens_ptr, sequence, T, CHECKPOINT)
+    """Columns from ``first`` of the gradient of the state before a block from those of that behind."""
+    inside = tl.arange(0, BLOCK_T) < left
+    q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
+    d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
+    g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
+    read = (q * tl.exp2(tl.cumsum(g, axis=0))).to(q.dtype)
+    end *= tl.exp2(tl.sum(g, axis=0))[:, None]
+    return end + tl.dot(tl.trans(read), d_o, input_precision="ieee")
+
+
+@triton.jit
+def _load_tile(
+    s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
+):  # fmt: skip
+    """Rows from ``channel`` and columns from ``first`` of state ``index``; zero past the edges."""
+    k, v = channel + tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
+    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
+    return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0)
+
+
+@triton.jit
+def _block_gradients(
+    q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, d_o_ptr, ends_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr,
+    rows, left, place, head, H, K, V,
+    BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """All gradients of one block from S, R and what it was given, some channels at a time."""
     steps = tl.arange(0, BLOCK_T)
+    inside = steps < left
     to, start = steps[:, None], steps[None, :]
-    # S and R are [V, K] here, so that no product reads a transposed accumulator: Triton 3.4 to
-    # 3.7.0 miscompiles that on Hopper
-    d_state = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
-    if d_last_ptr is not None:
-        d_state += tl.trans(load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V))
+    d_scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+    for first in range(0, V, BLOCK_V):
+        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
+        d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
+        d_scores += tl.dot(d_o, tl.trans(v), input_precision="ieee")
+    d_scores = tl.where(to >= start, d_scores, 0.0)
 
-    blocks = tl.cdiv(length, BLOCK_T)
-    for i in range(blocks):
-        done = (blocks - 1 - i) * BLOCK_T
-        nearest = done // CHECKPOINT
-        place = (kept + nearest) * H + head
-        state = tl.trans(load_state(starts_ptr, place, K, V, BLOCK_K, BLOCK_V))
-        for earlier in range(nearest * CHECKPOINT, done, BLOCK_T):
-            rows, inside = first + earlier + steps, earlier + steps < length
-            k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-            v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
-            g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
-            until = _log_decay_to_end(g_ptr, rows, length - earlier, head, H, K, BLOCK_K)
-            write = (k * tl.exp2(until)).to(k.dtype)
-            state *= tl.exp2(tl.sum(g, axis=0))[None, :]
-            state += tl.dot(tl.trans(v), write, input_precision="ieee")
+    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)  # [from, to]
+    for channel in range(0, K, TILE_K):
+        dq = tl.zeros((BLOCK_T, TILE_K), tl.float32)
+        dk = tl.zeros((BLOCK_T, TILE_K), tl.float32)
+        through = tl.zeros((TILE_K,), tl.float32)
+        for first in range(0, V, BLOCK_V):
+            state = _load_tile(states_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+            end = _load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+            v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
+            d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
+            dq += tl.dot(d_o, tl.trans(state), input_precision="ieee")
+            dk += tl.dot(v, tl.trans(end), input_precision="ieee")
+            through += tl.sum(state.to(tl.float32) * end.to(tl.float32), axis=1)
 
-        rows, inside = first + done + steps, done + steps < length
-        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
-        g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
-        d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V)
-        since = tl.exp2(tl.cumsum(g, axis=0))
-        until = tl.exp2(_log_decay_to_end(g_ptr, rows, length - done, head, H, K, BLOCK_K))
-        whole = tl.exp2(tl.sum(g, axis=0))
-
-        dq = since * tl.dot(d_o, state.to(d_o.dtype), input_precision="ieee")
-        dk = until * tl.dot(v, d_state.to(v.dtype), input_precision="ieee")
-        dg = tl.cumsum(q * dq, axis=0, reverse=True) + (whole * tl.sum(d_state * state, 0))[None, :]
+        q = load_rows(q_ptr, rows, inside, head, H, K, TILE_K, channel)
+        k = load_rows(k_ptr, rows, inside, head, H, K, TILE_K, channel)
+        g = load_rows(g_ptr, rows, inside, head, H, K, TILE_K, channel).to(tl.float32) * LOG2_E
+        dq *= tl.exp2(tl.cumsum(g, axis=0))
+        dk *= tl.exp2(_log_decay_to_end(g_ptr, rows, left, head, H, K, TILE_K, channel))
+        dg = tl.cumsum(q * dq, axis=0, reverse=True)
+        dg += (tl.exp2(tl.sum(g, axis=0)) * through)[None, :]
         dg += tl.dot((start < to).to(tl.float32), k * dk, input_precision="ieee")
-
-        d_scores = tl.dot(d_o, tl.trans(v), input_precision="ieee")
-        d_scores = tl.where(to >= start, d_scores, 0.0)
-        gap = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)
-        ahead = tl.zeros((1, BLOCK_K), tl.float32)
-        scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)  # [from, to]
+        gap = tl.zeros((BLOCK_T, TILE_K), tl.float32)
+        ahead = tl.zeros((1, TILE_K), tl.float32)
         for back in range(BLOCK_T):
             j = BLOCK_T - 1 - back
             here, later = to == j, to > j
@@ -179,24 +208,83 @@ def _gla_fused_backward_kernel(
             ahead = tl.sum(tl.where(here, g, 0.0), axis=0)[None, :]
             key = tl.sum(tl.where(here, k, 0.0), axis=0)[None, :]
             d_column = tl.sum(tl.where(start == j, d_scores, 0.0), axis=1)[:, None]
-            scores = tl.where(here, tl.sum(q * weight * key, axis=1)[None, :], scores)
+            scores += tl.where(here, tl.sum(q * weight * key, axis=1)[None, :], 0.0)
             dq += d_column * weight * key
             ends = d_column * weight * q
             dk += tl.where(here, tl.sum(ends, axis=0)[None, :], 0.0)
             dg += tl.where(later, tl.cumsum(ends * key, axis=0, reverse=True), 0.0)
-        scores = tl.where(start >= to, scores, 0.0)
-        store_rows(dq_ptr, dq, rows, inside, head, H, K, BLOCK_K)
-        store_rows(dk_ptr, dk, rows, inside, head, H, K, BLOCK_K)
-        store_rows(dg_ptr, dg, rows, inside, head, H, K, BLOCK_K)
+        store_rows(dq_ptr, dq, rows, inside, head, H, K, TILE_K, channel)
+        store_rows(dk_ptr, dk, rows, inside, head, H, K, TILE_K, channel)
+        store_rows(dg_ptr, dg, rows, inside, head, H, K, TILE_K, channel)
 
-        write, read = (k * until).to(k.dtype), (q * since).to(q.dtype)
-        dv = tl.trans(tl.dot(d_state.to(k.dtype), tl.trans(write), input_precision="ieee"))
-        dv += tl.dot(scores.to(d_o.dtype), d_o, input_precision="ieee")
-        store_rows(dv_ptr, dv, rows, inside, head, H, V, BLOCK_V)
-        d_state *= whole[None, :]
-        d_state += tl.dot(tl.trans(d_o), read, input_precision="ieee")
-    if dh0_ptr is not None:
-        store_state(dh0_ptr, tl.trans(d_state), index, K, V, BLOCK_K, BLOCK_V)
+    scores = tl.where(start >= to, scores, 0.0).to(d_o_ptr.dtype.element_ty)
+    k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+    until = tl.exp2(_log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K))
+    write = (k * until).to(k.dtype)
+    for first in range(0, V, BLOCK_V):
+        end = load_state(ends_ptr, place, K, V, BLOCK_K, BLOCK_V, first)
+        d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
+        dv = tl.dot(write, end.to(k.dtype), input_precision="ieee")
+        dv += tl.dot(scores, d_o, input_precision="ieee")
+        store_rows(dv_ptr, dv, rows, inside, head, H, V, BLOCK_V, first)
+
+
+@triton.jit
+def _gla_pieces_kernel(
+    q_ptr, k_ptr, v_ptr, g_ptr, starts_ptr, d_o_ptr, d_last_ptr, cu_seqlens_ptr,
+    states_ptr, ends_ptr, end_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr, dh0_ptr,
+    T, H, K, V,
+    CHECKPOINT: tl.constexpr, BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0)
+    sequence, head = index // H, index % H
+    start, length = span(cu_seqlens_ptr, sequence, T)
+    kept = first_chunk(cu_seqlens_ptr, sequence, T, CHECKPOINT)
+    steps = tl.arange(0, BLOCK_T)
+    place = index * (CHECKPOINT // BLOCK_T)
+    pieces = tl.cdiv(length, CHECKPOINT)
+    for turn in range(pieces):
+        nth = pieces - 1 - turn
+        here = start + nth * CHECKPOINT
+        rest = tl.minimum(length - nth * CHECKPOINT, CHECKPOINT)
+        blocks = tl.cdiv(rest, BLOCK_T)
+        # what one thread wrote others read: the threads of the program meet in between
+        tl.debug_barrier()
+        for first in range(0, V, BLOCK_V):
+            at = (kept + nth) * H + head
+            state = load_state(starts_ptr, at, K, V, BLOCK_K, BLOCK_V, first)
+            for i in range(blocks):
+                store_state(states_ptr, state, place + i, K, V, BLOCK_K, BLOCK_V, first)
+                done = i * BLOCK_T
+                state = _after_block(
+                    state, k_ptr, v_ptr, g_ptr, here + done + steps, rest - done, head, first,
+                    H, K, V, BLOCK_K, BLOCK_V,
+                )  # fmt: skip
+            end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
+            if turn > 0:
+                end += load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+            elif d_last_ptr is not None:
+                end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+            for i in range(blocks):
+                before = blocks - 1 - i
+                store_state(ends_ptr, end, place + before, K, V, BLOCK_K, BLOCK_V, first)
+                done = before * BLOCK_T
+                end = _before_block(
+                    end, q_ptr, g_ptr, d_o_ptr, here + done + steps, rest - done, head, first,
+                    H, K, V, BLOCK_K, BLOCK_V,
+                )  # fmt: skip
+            store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
+            if dh0_ptr is not None:  # noqa: SIM102
+                if nth == 0:
+                    store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
+        tl.debug_barrier()
+        for i in range(blocks):
+            done = i * BLOCK_T
+            _block_gradients(
+                q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, d_o_ptr, ends_ptr,
+                dq_ptr, dk_ptr, dv_ptr, dg_ptr, here + done + steps, rest - done, place + i, head,
+                H, K, V, BLOCK_K, TILE_K, BLOCK_V,
+            )  # fmt: skip
 
 
 class _GlaFused(torch.autograd.Function):
@@ -204,41 +292,41 @@ class _GlaFused(torch.autograd.Function):
     def forward(ctx: Any, q, k, v, g, h0, cu_seqlens, sizes: dict[str, int], checkpoint: int):
         q, k, v, g = (each.contiguous() for each in (q, k, v, g))
         h0 = None if h0 is None else h0.contiguous()
-        o = torch.empty_like(v)
+        o, starts = torch.empty_like(v), None
         last = v.new_empty(*(sizes[axis] for axis in "SHKV"))
-        ctx.sizes, ctx.launch = sizes, _launch(sizes, checkpoint)
-        ctx.save_for_backward(q, k, v, g, h0, cu_seqlens)
+        ctx.launch = grid, options = _launch(sizes, checkpoint)
+        if any(ctx.needs_input_grad):
+            pieces = chunk_count(sizes, checkpoint, cu_seqlens)
+            starts = v.new_empty(pieces, *last.shape[1:])
+        _gla_fused_kernel[grid](q, k, v, g, h0, cu_seqlens, o, last, starts, **options)
+        ctx.save_for_backward(q, k, v, g, h0, cu_seqlens, starts)
         ctx.set_materialize_grads(False)
-        grid, options = ctx.launch
-        _gla_fused_kernel[grid](q, k, v, g, h0, cu_seqlens, o, last, None, **options)
         return o, last
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):
-        q, k, v, g, h0, cu_seqlens = ctx.saved_tensors
+        q, k, v, g, h0, cu_seqlens, starts = ctx.saved_tensors
         d_o = torch.zeros_like(v) if grads[0] is None else grads[0].contiguous()
         d_last = None if grads[1] is None else grads[1].contiguous()
-        (grid, options), sizes = ctx.launch, ctx.sizes
-        chunks = chunk_count(sizes, options["CHECKPOINT"], cu_seqlens)
-        shape = (chunks, *(sizes[axis] for axis in "HKV"))
-        starts = torch.empty(shape, dtype=torch.float32, device=v.device)
-        _gla_fused_kernel[grid](q, k, v, g, h0, cu_seqlens, None, None, starts, **options)
-
+        (programs, _), options = ctx.launch
+        states = v.new_empty(programs, options["CHECKPOINT"] // BLOCK_T.value, *starts.shape[2:])
+        end = torch.empty(programs, *starts.shape[2:], dtype=torch.float32, device=v.device)
         dq, dk, dv, dg = (torch.empty_like(each) for each in (q, k, v, g))
         dh0 = None if h0 is None else torch.empty_like(h0)
-        _gla_fused_backward_kernel[grid](
-            q, k, v, g, starts, d_o, d_last, cu_seqlens, dq, dk, dv, dg, dh0,
-            **{**options, "num_warps": 8},
+        _gla_pieces_kernel[(programs,)](
+            q, k, v, g, starts, d_o, d_last, cu_seqlens,
+            states, torch.empty_like(states), end, dq, dk, dv, dg, dh0,
+            **options | {"BLOCK_V": TILE, "TILE_K": min(options["BLOCK_K"], CHANNELS), "num_warps": 8, "num_stages": 1},
         )  # fmt: skip
         return dq, dk, dv, dg, dh0, None, None, None
 
 
-def _launch(sizes: dict[str, int], checkpoint: int) -> tuple[tuple[int], dict[str, int]]:
+def _launch(sizes: dict[str, int], checkpoint: int) -> tuple[tuple[int, int], dict[str, int]]:
     """Grid and size arguments that both kernels share."""
     options = {axis: sizes[axis] for axis in "THKV"} | {"CHECKPOINT": checkpoint}
-    options |= {"BLOCK_K": block(sizes["K"]), "BLOCK_V": block(sizes["V"])}
+    options |= {"BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), COLUMNS)}
     options["num_warps"] = 8 if options["BLOCK_K"] * options["BLOCK_V"] > 4096 else 4
-    return (sizes["S"] * sizes["H"],), options
+    return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], options["BLOCK_V"])), options
 
 
 @implements(
@@ -250,7 +338,7 @@ def _launch(sizes: dict[str, int], checkpoint: int) -> tuple[tuple[int], dict[st
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"checkpoint": (16, 64)},
+    knobs={"checkpoint": (16, 64, 128)},
 )
 def gla_fused(
     q: Float[Tensor, "B T H K"],
@@ -259,7 +347,7 @@ def gla_fused(
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    checkpoint: int = 64,
+    checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = exp(g) S[t-1] + k v^T``, ``o = S^T q``; the state is float32 on chip.
