@@ -102,6 +102,35 @@ def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpo
 
 
 @pytest.mark.parametrize(
+    "plugin_id",
+    [
+        "chunkwise.gla_fused",
+        "chunkwise.linear_attention_fused",
+        "chunkwise.ssd_fused",
+        "delta.gated_chunkwise",
+        "delta.product_fused",
+        "dplr.channel_gated_fused",
+        "dplr.generalised_fused",
+        "fusion.gated_readout",
+    ],
+)
+def test_an_empty_sequence_hands_the_gradient_of_its_state_on(plugin_id):
+    plugin = load(plugin_id)
+    op = find(plugin.op or "")
+    dims = {"B": 1, "T": 7, "H": 2, "K": 5, "V": 3, "R": 2, "P": 3, "G": 1, "N": 5}
+    dims = {axis: dims[axis] for axis in op.axes()}
+    given = to(op.inputs(dims), torch.float32)
+    given["h0"] = op.inputs({**dims, "B": 3})["h0"].float().requires_grad_()
+    assert plugin.run is not None
+    with interpret():
+        _, state = plugin.run(**given, cu_seqlens=torch.tensor([0, 3, 3, 7]))
+        weights = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))
+        (dh0,) = torch.autograd.grad((state * weights).sum(), [given["h0"]])
+    assert torch.equal(state[1], given["h0"][1])
+    assert torch.equal(dh0[1], weights[1])
+
+
+@pytest.mark.parametrize(
     "ends",
     [[0, 1, 2, 3, 90], [0, 0, 5, 5, 21, 70, 70], [0, 16, 32, 80]],
     ids=["short ones first", "empty ones", "whole chunks"],

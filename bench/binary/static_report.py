@@ -208,8 +208,8 @@ def _extent(grid: Any, values: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _reason(error: BaseException) -> str:
     # triton wraps a cause in a message for each function that it went through, the last line a caret
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__
+    while cause := error.__cause__ or error.__context__:
+        error = cause
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
 

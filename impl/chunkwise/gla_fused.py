@@ -40,6 +40,7 @@ from impl.common.sequences import (
     first_chunk,
     load_rows,
     load_state,
+    load_tile,
     sequence_sizes,
     span,
     store_rows,
@@ -150,16 +151,6 @@ def _before_block(
 
 
 @triton.jit
-def _load_tile(
-    s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
-):  # fmt: skip
-    """Rows from ``channel`` and columns from ``first`` of state ``index``; zero past the edges."""
-    k, v = channel + tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
-    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
-    return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0)
-
-
-@triton.jit
 def _block_gradients(
     q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, d_o_ptr, ends_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr,
     rows, left, place, head, H, K, V,
@@ -182,8 +173,8 @@ def _block_gradients(
         dk = tl.zeros((BLOCK_T, TILE_K), tl.float32)
         through = tl.zeros((TILE_K,), tl.float32)
         for first in range(0, V, BLOCK_V):
-            state = _load_tile(states_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
-            end = _load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+            state = load_tile(states_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+            end = load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
             v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
             d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
             dq += tl.dot(d_o, tl.trans(state), input_precision="ieee")
@@ -242,7 +233,8 @@ def _gla_pieces_kernel(
     kept = first_chunk(cu_seqlens_ptr, sequence, T, CHECKPOINT)
     steps = tl.arange(0, BLOCK_T)
     place = index * (CHECKPOINT // BLOCK_T)
-    pieces = tl.cdiv(length, CHECKPOINT)
+    # an empty sequence hands the gradient of its state on
+    pieces = tl.maximum(tl.cdiv(length, CHECKPOINT), 1)
     for turn in range(pieces):
         nth = pieces - 1 - turn
         here = start + nth * CHECKPOINT

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from impl.common.sequences import (
     load_rows,
-    load_state_transposed,
+    load_tile,
     store_rows,
     store_state,
 )
@@ -169,7 +169,7 @@ def chunk_gradients(
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
     start, left, place, shift, head, H, K, V,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one chunk from S, G, U and dR."""
     steps = tl.arange(0, BLOCK_T)
@@ -215,39 +215,49 @@ def chunk_gradients(
     system = system * beta[:, None] + system_across * tl.trans(below) * beta[None, :]
     system = system.to(dtype)
 
-    # through the states at the edges of the chunk
-    dq = tl.zeros((BLOCK_Q, BLOCK_K), tl.float32)
-    recalled = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)
-    kept = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)
+    # through the states at the edges of the chunk, some channels at a time
+    tl.debug_barrier()
+    _, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
+    beta = load_steps(beta_ptr, rows, inside, head, H)
     through = 0.0
-    for first in range(0, V, BLOCK_V):
-        state = load_state_transposed(starts_ptr, place, K, V, BLOCK_K, BLOCK_V, first)
-        end = load_state_transposed(ends_ptr, place, K, V, BLOCK_K, BLOCK_V, first)
-        if dg_ptr is not None:
-            through += tl.sum(tl.sum(state * end, axis=1), axis=0)
-        u = load_rows(u_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
-        kept += tl.dot(u, end.to(dtype), input_precision="ieee")
-        d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
-        dq += tl.dot(d_o, state.to(dtype), input_precision="ieee")
-        dr = load_rows(dr_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
-        recalled += tl.dot(dr, state.to(dtype), input_precision="ieee")
-    dq *= read_since[:, None]
-    recalled *= since[:, None]
-    kept *= until[:, None]
-    dk = kept - beta[:, None] * recalled
-    recalled = tl.sum(recalled * k, axis=1)
-    dbeta -= recalled
+    from_start = tl.zeros((BLOCK_Q,), tl.float32)
+    to_end = tl.zeros((BLOCK_T,), tl.float32)
+    erased = tl.zeros((BLOCK_T,), tl.float32)
+    for channel in range(0, K, TILE_K):
+        dq = tl.zeros((BLOCK_Q, TILE_K), tl.float32)
+        recalled = tl.zeros((BLOCK_T, TILE_K), tl.float32)
+        kept = tl.zeros((BLOCK_T, TILE_K), tl.float32)
+        for first in range(0, V, BLOCK_V):
+            state = load_tile(starts_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+            end = load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+            if dg_ptr is not None:
+                through += tl.sum(tl.sum(state.to(tl.float32) * end.to(tl.float32), axis=1), axis=0)
+            u = load_rows(u_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
+            kept += tl.dot(u, tl.trans(end), input_precision="ieee")
+            d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
+            dq += tl.dot(d_o, tl.trans(state), input_precision="ieee")
+            dr = load_rows(dr_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
+            recalled += tl.dot(dr, tl.trans(state), input_precision="ieee")
+        query = load_rows(q_ptr, reads, read, head, H, K, TILE_K, channel)
+        key = load_rows(k_ptr, rows, inside, head, H, K, TILE_K, channel)
+        dq *= read_since[:, None]
+        recalled *= since[:, None]
+        kept *= until[:, None]
+        from_start += tl.sum(dq * query, axis=1)
+        erased += tl.sum(recalled * key, axis=1)
+        to_end += tl.sum(kept * key, axis=1)
+        dk = kept - beta[:, None] * recalled
+        dq += tl.dot(scores, key, input_precision="ieee")
+        store_rows(dq_ptr, dq, reads, read, head, H, K, TILE_K, channel)
+        dk += tl.dot(scores_across, query, input_precision="ieee")
+        dk += tl.dot(system, key, input_precision="ieee")
+        store_rows(dk_ptr, dk, rows, inside, head, H, K, TILE_K, channel)
+
+    dbeta -= erased
     tl.store(dbeta_ptr + rows * H + head, dbeta.to(dtype), mask=inside)
     if dg_ptr is not None:
-        from_start = tl.sum(dq * q, axis=1) - beta * recalled  # [BLOCK_T]
-        to_end = tl.sum(kept * k, axis=1)
+        from_start -= beta * erased  # [BLOCK_T]
         before = steps[:, None] > steps[None, :]
         dg += tl.sum(tl.where(before, to_end[None, :], from_start[None, :]), axis=1)
         dg += whole * through
         tl.store(dg_ptr + rows * H + head, dg.to(dtype), mask=inside)
-
-    dq += tl.dot(scores, k, input_precision="ieee")
-    store_rows(dq_ptr, dq, reads, read, head, H, K, BLOCK_K)
-    dk += tl.dot(scores_across, q, input_precision="ieee")
-    dk += tl.dot(system, k, input_precision="ieee")
-    store_rows(dk_ptr, dk, rows, inside, head, H, K, BLOCK_K)

@@ -70,6 +70,8 @@ WIDEST = 128
 """Largest K and V."""
 TILE = 32
 """Columns of the state a program walks: 128 x 32 numbers in float32 are 16 registers a thread."""
+NARROW = 16
+"""Rows and columns of the state that gradients take at a time: more spill registers."""
 
 
 def delta_walk(
@@ -141,7 +143,8 @@ def _together(ctx: Any, d_o: Tensor, d_last: Tensor | None, found: list[Tensor |
     )
     _delta_gradients_kernel[(len(starts), ctx.sizes["H"])](
         q, k, v, beta, g, u, starts, d_o, dr, ends, cu_seqlens, *found[:-1],
-        ctx.sizes["S"], BLOCK_S=triton.next_power_of_2(ctx.sizes["S"]), **ctx.meta,
+        ctx.sizes["S"], BLOCK_S=triton.next_power_of_2(ctx.sizes["S"]),
+        TILE_K=NARROW, **ctx.meta,
     )  # fmt: skip
 
 
@@ -156,7 +159,7 @@ def _piecewise(ctx: Any, d_o: Tensor, d_last: Tensor | None, found: list[Tensor 
     _delta_pieces_kernel[(ctx.grid[0],)](
         q, k, v, beta, g, starts, d_o, d_last, cu_seqlens,
         inverse, u, torch.empty_like(u), states, torch.empty_like(states), end, *found,
-        **ctx.meta, **ctx.pieces,
+        TILE_K=NARROW, **ctx.meta | {"BLOCK_V": NARROW, "num_warps": 8}, **ctx.pieces,
     )  # fmt: skip
 
 
@@ -259,14 +262,15 @@ def _delta_gradients_kernel(
     cu_seqlens_ptr, dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
     S, T, H, K, V,
     R: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
     start, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T // R)
     chunk_gradients(
         q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
         dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
-        start, left, chunk * H + head, 0, head, H, K, V, R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
+        start, left, chunk * H + head, 0, head, H, K, V,
+        R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V,
     )  # fmt: skip
 
 
@@ -277,7 +281,7 @@ def _delta_pieces_kernel(
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr, dh0_ptr,
     T, H, K, V,
     INVERSE: tl.constexpr, EVERY: tl.constexpr,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, TILE_K: tl.constexpr,
     BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
@@ -287,13 +291,8 @@ def _delta_pieces_kernel(
     piece_tokens: tl.constexpr = EVERY * tokens
     piece = first_chunk(cu_seqlens_ptr, sequence, T, piece_tokens)
     place = sequence * EVERY * H + head
-    for first in range(0, V, BLOCK_V):
-        end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
-        if d_last_ptr is not None:
-            end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
-        store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
-
-    pieces = tl.cdiv(length, piece_tokens)
+    # an empty sequence hands the gradient of its state on
+    pieces = tl.maximum(tl.cdiv(length, piece_tokens), 1)
     for i in range(pieces):
         number = pieces - 1 - i
         here = start + number * piece_tokens
@@ -314,23 +313,25 @@ def _delta_pieces_kernel(
                 here, left, place, shift, head, first, H, K, V,
                 R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
-            end = load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+            end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
+            if i > 0:
+                end += load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+            elif d_last_ptr is not None:
+                end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
             end = walk_chunks_back(
                 end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 here, left, place, shift, head, first, H, K, V,
                 R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
             store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
+            if dh0_ptr is not None:  # noqa: SIM102
+                if number == 0:
+                    store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
         tl.debug_barrier()
         for done in range(0, left, tokens):
             chunk_gradients(
                 q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, states_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
                 here + done, left - done, place + done // tokens * H, shift, head, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
+                R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V,
             )  # fmt: skip
-    if dh0_ptr is not None:
-        tl.debug_barrier()
-        for first in range(0, V, BLOCK_V):
-            end = load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
-            store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)

@@ -143,6 +143,16 @@ def load_state_transposed(
 
 
 @triton.jit
+def load_tile(
+    s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
+):  # fmt: skip
+    """Rows from ``channel`` and columns from ``first`` of state ``index``; zero past the edges."""
+    k, v = channel + tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
+    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
+    return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0)
+
+
+@triton.jit
 def store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """Write columns from ``first`` of a state of a contiguous [states, K, V] tensor in its dtype."""
     k, v = tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]

@@ -303,7 +303,8 @@ def _ssd_pieces_kernel(
     size: tl.constexpr = EVERY * BLOCK_T
     piece = first_chunk(cu_seqlens_ptr, sequence, T, size)
     steps = tl.arange(0, BLOCK_T)
-    pieces = tl.cdiv(length, size)
+    # an empty sequence hands the gradient of its state on
+    pieces = tl.maximum(tl.cdiv(length, size), 1)
     # the last turn is only to hand the gradient of the state on
     for turn in range(pieces * HEADS):
         head, nth = part * HEADS + turn % HEADS, pieces - 1 - turn // HEADS

@@ -35,8 +35,8 @@ def chunkwise(
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 32,
-    checkpoint: int = 256,
+    chunk: int = 16,
+    checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.

@@ -37,8 +37,8 @@ def gated_chunkwise(
     g: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 32,
-    checkpoint: int = 256,
+    chunk: int = 16,
+    checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g) S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.

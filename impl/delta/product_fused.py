@@ -20,7 +20,7 @@ from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
 MOST = 16
-"""Largest R: a chunk still takes two tokens."""
+"""Largest R: a chunk still takes a token."""
 
 
 @implements(
@@ -34,7 +34,7 @@ MOST = 16
         "R": {"at_most": 16},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (32, 64), "checkpoint": (32, 128, 256)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (32, 128, 256)},
 )
 def product_fused(
     q: Float[Tensor, "B T H K"],
@@ -43,7 +43,7 @@ def product_fused(
     beta: Float[Tensor, "B T R H"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 32,
+    chunk: int = 16,
     checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
