@@ -12,7 +12,7 @@ reading the gate in both backward walks.
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.linear_attention_walk import WIDEST, walk
+from impl.common.linear_attention_walk import CHECKPOINT, WIDEST, walk
 from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
@@ -27,7 +27,7 @@ from impl.registry import implements
         "V": {"at_most": 128},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def gated_readout(
     q: Float[Tensor, "B T H K"],
@@ -37,6 +37,7 @@ def gated_readout(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 64,
+    checkpoint: int = CHECKPOINT,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``o[t] = S[t]^T q[t] * sigmoid(gate[t])`` and ``S[T]``; the state is float32 on chip.
@@ -45,4 +46,4 @@ def gated_readout(
     """
     sizes = sequence_sizes(gated_readout, q, k, v, gate, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return walk(q, k, v, gate, h0, cu_seqlens, sizes["S"], chunk)
+    return walk(q, k, v, h0, cu_seqlens, sizes, chunk, checkpoint, gate=gate)
