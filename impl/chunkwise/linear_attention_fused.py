@@ -21,8 +21,8 @@ from impl.registry import implements
     trick="lightning-attention-2",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},

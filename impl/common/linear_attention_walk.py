@@ -47,11 +47,10 @@ from impl.common.sequences import (
     span,
 )
 
-WIDEST = 128
+WIDEST = 256
 """Largest K and V."""
 TILE = 64
-"""Columns of V in a tile."""
-PART = 64
+"""Columns of V in a tile, and rows of K where one program has all."""
 CHECKPOINT = 256
 """Steps between the states that are kept for a backward pass."""
 
@@ -79,7 +78,7 @@ class _Walk(torch.autograd.Function):
             pieces = chunk_count(sizes, meta["EVERY"] * meta["BLOCK_T"], cu_seqlens)
             starts = v.new_empty(pieces, *last.shape[1:])
         grid = (triton.cdiv(sizes["V"], meta["BLOCK_V"]), sizes["S"] * sizes["H"])
-        _walk_kernel[grid](q, k, v, gate, i, f, h0, cu_seqlens, o, last, starts, **meta)
+        _walk_kernel[grid](q, k, v, gate, i, f, h0, cu_seqlens, o, last, starts, PART=TILE, **meta)
         ctx.save_for_backward(
             q, k, v, gate, i, f, None if gate is None else o, h0, cu_seqlens, starts
         )
@@ -98,7 +97,7 @@ class _Walk(torch.autograd.Function):
         end = torch.empty(one, dtype=torch.float32, device=v.device)
         _pieces_kernel[(one[0] * one[1],)](
             q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, *found,
-            **ctx.meta | {"BLOCK_K": min(ctx.meta["BLOCK_K"], PART), "num_stages": 1},
+            **_launch_backward(ctx.meta, gates=f is not None),
         )  # fmt: skip
         return *found, None, None, None
 
@@ -106,13 +105,22 @@ class _Walk(torch.autograd.Function):
 def _launch(
     sizes: dict[str, int], chunk: int, checkpoint: int, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """Size arguments that both kernels share."""
+    """Arguments of the forward kernel, most of which the other shares."""
     meta = {axis: sizes[axis] for axis in "THKV"} | {"EVERY": max(1, checkpoint // chunk)}
     meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
-    meta |= {"BLOCK_V": min(block(sizes["V"]), TILE)}
+    # a state tile of at most 128 x 64 numbers, or 256 x 32
+    tile = TILE if meta["BLOCK_K"] <= 2 * TILE else TILE // 2
+    meta |= {"BLOCK_V": min(block(sizes["V"]), tile)}
     meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8}
     # shared memory holds the next chunk beside this one in half precision only
     return meta | {"num_stages": 2 if dtype.itemsize == 2 else 1}
+
+
+def _launch_backward(meta: dict[str, Any], *, gates: bool) -> dict[str, Any]:
+    """Arguments of the backward kernel, which takes K in tiles as well."""
+    tiles = {f"BLOCK_{axis}": min(block(meta[axis]), TILE) for axis in "KV"}
+    # the scans over pairs of steps, which gates bring, take more registers than four warps have
+    return meta | tiles | {"num_warps": meta["num_warps"] if gates else 4, "num_stages": 1}
 
 
 @triton.jit
@@ -140,11 +148,15 @@ def _store_tile(
 
 @triton.jit
 def _load_state(
-    s_ptr, index, k, v, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, TURNED: tl.constexpr
+    s_ptr, index, k, v, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    ROWS: tl.constexpr = 0,
 ):  # fmt: skip
-    """State ``index`` from row ``k`` and column ``v`` in float32, zero past the edges; S^T if turned."""
-    rows, columns = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_V)
-    rows, columns = tl.expand_dims(rows, 0 if TURNED else 1), tl.expand_dims(columns, 1 if TURNED else 0)
+    """State ``index`` from row ``k`` and column ``v`` in float32, zero past the edges.
+
+    Its rows lie along axis ``ROWS``: 1 for S^T.
+    """
+    rows = tl.expand_dims(tl.arange(0, BLOCK_K), 1 - ROWS)
+    columns = tl.expand_dims(tl.arange(0, BLOCK_V), ROWS)
     s_ptr += (index.to(tl.int64) * K + k) * V + v
     mask = (rows < K - k) & (columns < V - v)
     return tl.load(s_ptr + (rows * V + columns), mask=mask, other=0.0).to(tl.float32)
@@ -170,16 +182,20 @@ def _scaled(x, weight, f_ptr):
 
 
 @triton.jit
-def _load_gated(
-    x_ptr, gate_ptr, here, left, head, H, X,
-    BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, first,
+def _weighed(
+    scores, i_ptr, f_ptr, here, left, head, H, TO: tl.constexpr, BLOCK_T: tl.constexpr
 ):  # fmt: skip
-    """``_load_tile``, times sigmoid(gate) when there is one."""
-    x = _load_tile(x_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
-    if gate_ptr is not None:
-        gate = _load_tile(gate_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
-        x = (x * tl.sigmoid(gate.to(tl.float32))).to(x.dtype)
-    return x
+    """``scores * D i``, the later step along axis ``TO``."""
+    steps = tl.arange(0, BLOCK_T)
+    if f_ptr is None:
+        to, start = tl.expand_dims(steps, 1 - TO), tl.expand_dims(steps, TO)
+        scores = tl.where(to >= start, scores, 0.0)
+    else:
+        scores *= decay_between(f_ptr, here, left, head, H, TO, BLOCK_T)
+    if i_ptr is not None:
+        i = write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
+        scores *= tl.expand_dims(i, TO)
+    return scores
 
 
 @triton.jit
@@ -200,15 +216,15 @@ def _walk_kernel(
     q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, h0_ptr, cu_seqlens_ptr, o_ptr, last_ptr, starts_ptr,
     T, H, K, V,
     EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    PART: tl.constexpr,
 ):  # fmt: skip
     first, index = tl.program_id(0) * BLOCK_V, tl.program_id(1)
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
     piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * BLOCK_T)
-    steps = tl.arange(0, BLOCK_T)
     state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     if h0_ptr is not None:
-        state += _load_state(h0_ptr, index, 0, first, K, V, BLOCK_K, BLOCK_V, False)
+        state += _load_state(h0_ptr, index, 0, first, K, V, BLOCK_K, BLOCK_V)
 
     for done in tl.range(0, length, BLOCK_T, disable_licm=True):
         here, left = start + done, length - done
@@ -222,9 +238,12 @@ def _walk_kernel(
                 _store_state(starts_ptr, state, place, 0, first, K, V, BLOCK_K, BLOCK_V)
         o = tl.dot(q, state.to(q.dtype), input_precision="ieee")
         o *= decay_since(f_ptr, here, left, head, H, BLOCK_T)[:, None]
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee")
-        scores *= decay_between(f_ptr, here, left, head, H, 0, BLOCK_T)
-        scores *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)[None, :]
+        if BLOCK_K <= PART and f_ptr is None:
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        else:
+            # q and k again, part by part: whole they take the registers of the state
+            scores = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, PART)
+        scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T)
         o += tl.dot(scores.to(v.dtype), v, input_precision="ieee")
         if gate_ptr is not None:
             gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
@@ -271,6 +290,7 @@ def _pieces_kernel(
             )  # fmt: skip
         tl.debug_barrier()
     if dh0_ptr is not None:
+        tl.debug_barrier()
         _copy_state(end_ptr, dh0_ptr, index, K, V, BLOCK_K, BLOCK_V)
 
 
@@ -279,12 +299,11 @@ def _copy_state(
     from_ptr, to_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr
 ):  # fmt: skip
     """State ``index`` of one tensor to another, zero where there is none."""
-    # written with the threads of a product: they meet before, and whoever reads waits for them
     for k in tl.range(0, K, BLOCK_K, disable_licm=True):
         for v in tl.range(0, V, BLOCK_V, disable_licm=True):
             state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
             if from_ptr is not None:
-                state += _load_state(from_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V, False)
+                state += _load_state(from_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V)
             _store_state(to_ptr, state, index, k, v, K, V, BLOCK_K, BLOCK_V)
 
 
@@ -296,7 +315,7 @@ def _store_states(
     """The state before each chunk of the piece of ``left`` steps at row ``here`` from start ``at``."""
     for row in tl.range(0, K, BLOCK_K, disable_licm=True):
         for first in tl.range(0, V, BLOCK_V, disable_licm=True):
-            state = _load_state(starts_ptr, at, row, first, K, V, BLOCK_K, BLOCK_V, False)
+            state = _load_state(starts_ptr, at, row, first, K, V, BLOCK_K, BLOCK_V)
             for done in tl.range(0, left, BLOCK_T, disable_licm=True):
                 chunk = place + done // BLOCK_T * H
                 _store_state(states_ptr, state, chunk, row, first, K, V, BLOCK_K, BLOCK_V)
@@ -307,29 +326,28 @@ def _store_states(
 
 
 @triton.jit
-def _products(
-    x_ptr, y_ptr, x_gate_ptr, y_gate_ptr, here, left, head, H, X,
+def _products(x_ptr, y_ptr, here, left, head, H, X,
     BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr,
 ):  # fmt: skip
-    """Every row of x times every row of y, [BLOCK_T, BLOCK_T], each with its gate."""
+    """Every row of x times every row of y, [BLOCK_T, BLOCK_T]."""
     scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     for first in tl.range(0, X, BLOCK_X, disable_licm=True):
-        x = _load_gated(x_ptr, x_gate_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
-        y = _load_gated(y_ptr, y_gate_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
+        x = _load_tile(x_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
+        y = _load_tile(y_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
         scores += tl.dot(x, tl.trans(y), input_precision="ieee")
     return scores
 
 
 @triton.jit
 def _from_state(
-    x_ptr, gate_ptr, s_ptr, index, here, left, head, H, K, V, k,
+    x_ptr, s_ptr, index, here, left, head, H, K, V, k,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """Rows of x [BLOCK_T, V] times the rows of a state from ``k``, [BLOCK_T, BLOCK_K]."""
     product = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)
     for v in tl.range(0, V, BLOCK_V, disable_licm=True):
-        x = _load_gated(x_ptr, gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, v)
-        state = _load_state(s_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V, True)
+        x = _load_tile(x_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, v)
+        state = _load_state(s_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V, ROWS=1)
         product += tl.dot(x, state.to(x.dtype), input_precision="ieee")
     return product
 
@@ -344,39 +362,45 @@ def _chunk_gradients(
     """All gradients of the chunk at row ``here``, and G before it where G behind it was."""
     if gate_ptr is not None:
         _gate_gradients(
-            gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V
+            gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, dv_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V
         )
+        tl.debug_barrier()
+        d_o_ptr = dv_ptr
     d_log = _query_gradients(
-        q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
+        q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
         here, left, place, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
     )  # fmt: skip
     _key_gradients(
-        q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
+        q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
         dk_ptr, di_ptr, df_ptr, d_log,
         here, left, place, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
     )  # fmt: skip
     _value_gradients(
-        q_ptr, k_ptr, gate_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
+        q_ptr, k_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
         here, left, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
     )  # fmt: skip
 
 
 @triton.jit
 def _gate_gradients(
-    gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, here, left, head, H, V,
+    gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, gated_ptr, here, left, head, H, V,
     BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
+    """dgate, and dO times sigmoid(gate) where dV will be."""
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         o = _load_tile(o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
-        d_gate = d.to(tl.float32) * o.to(tl.float32) * tl.sigmoid(-gate.to(tl.float32))
+        d, gate = d.to(tl.float32), gate.to(tl.float32)
+        d_gate = d * o * tl.sigmoid(-gate)
         _store_tile(d_gate_ptr, d_gate, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        d *= tl.sigmoid(gate)
+        _store_tile(gated_ptr, d, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
 
 
 @triton.jit
 def _query_gradients(
-    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
+    q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
     here, left, place, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
@@ -384,20 +408,17 @@ def _query_gradients(
     steps = tl.arange(0, BLOCK_T)
     since = decay_since(f_ptr, here, left, head, H, BLOCK_T)
     paths = tl.zeros((BLOCK_T,), tl.float32)
-    scores = _products(
-        d_o_ptr, v_ptr, gate_ptr, None, here, left, head, H, V, BLOCK_T, BLOCK_V
-    )
-    scores *= decay_between(f_ptr, here, left, head, H, 0, BLOCK_T)
-    scores *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)[None, :]
+    scores = _products(d_o_ptr, v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
+    scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T)
     if f_ptr is not None:
         # from an earlier step into this one and those behind it
-        read = _products(q_ptr, k_ptr, None, None, here, left, head, H, K, BLOCK_T, BLOCK_K)
+        read = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
         read = tl.cumsum(read * scores, axis=0, reverse=True)
         paths += tl.sum(tl.where(steps[:, None] > steps[None, :], read, 0.0), axis=1)
     scores = scores.to(k_ptr.dtype.element_ty)
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
         dq = _from_state(
-            d_o_ptr, gate_ptr, states_ptr, place, here, left, head, H, K, V, first,
+            d_o_ptr, states_ptr, place, here, left, head, H, K, V, first,
             BLOCK_T, BLOCK_K, BLOCK_V,
         )  # fmt: skip
         dq *= since[:, None]
@@ -413,7 +434,7 @@ def _query_gradients(
 
 @triton.jit
 def _key_gradients(
-    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
+    q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
     dk_ptr, di_ptr, df_ptr, paths,
     here, left, place, index, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -421,19 +442,17 @@ def _key_gradients(
     """dK, and the gradients of the gates, when there are any, from the ``paths`` that end in the chunk."""
     steps = tl.arange(0, BLOCK_T)
     rows, inside = here + steps, steps < left
-    until = decay_until(f_ptr, here, left, head, H, BLOCK_T)
-    written = write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
-    scores = _products(
-        v_ptr, d_o_ptr, None, gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V
-    )
-    scores *= decay_between(f_ptr, here, left, head, H, 1, BLOCK_T)
+    weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
+    weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
+    scores = _products(v_ptr, d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
+    scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T)
     scores = scores.to(q_ptr.dtype.element_ty)
     onward, found = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
         dk = _from_state(
-            v_ptr, None, end_ptr, index, here, left, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V
+            v_ptr, end_ptr, index, here, left, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V
         )
-        dk *= until[:, None]
+        dk *= weight[:, None]
         if f_ptr is not None:
             k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
             onward += tl.sum(dk * k, axis=1)
@@ -442,12 +461,11 @@ def _key_gradients(
         if i_ptr is not None:
             k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
             found += tl.sum(dk * k, axis=1)
-        dk *= written[:, None]
         _store_tile(dk_ptr, dk, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
     if f_ptr is not None:
         # from an earlier step to the state behind the chunk, and from the state before it to that
         before = steps[:, None] > steps[None, :]
-        paths += tl.sum(tl.where(before, (onward * written)[None, :], 0.0), axis=1)
+        paths += tl.sum(tl.where(before, onward[None, :], 0.0), axis=1)
         through = _inner(states_ptr, end_ptr, place, index, K, V, BLOCK_K, BLOCK_V)
         paths += decay_over(f_ptr, here, left, head, H, BLOCK_T) * through
         f = tl.load(f_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
@@ -455,7 +473,7 @@ def _key_gradients(
         tl.store(df_ptr + rows * H + head, df, mask=inside)
     if i_ptr is not None:
         i = tl.load(i_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
-        di = (found * written * tl.sigmoid(-i)).to(di_ptr.dtype.element_ty)
+        di = (found * tl.sigmoid(-i)).to(di_ptr.dtype.element_ty)
         tl.store(di_ptr + rows * H + head, di, mask=inside)
 
 
@@ -467,43 +485,42 @@ def _inner(
     total = 0.0
     for k in tl.range(0, K, BLOCK_K, disable_licm=True):
         for v in tl.range(0, V, BLOCK_V, disable_licm=True):
-            s = _load_state(s_ptr, place, k, v, K, V, BLOCK_K, BLOCK_V, False)
-            g = _load_state(g_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V, False)
+            s = _load_state(s_ptr, place, k, v, K, V, BLOCK_K, BLOCK_V)
+            g = _load_state(g_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V)
             total += tl.sum(tl.sum(s * g, axis=1), axis=0)
     return total
 
 
 @triton.jit
 def _value_gradients(
-    q_ptr, k_ptr, gate_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
+    q_ptr, k_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
     here, left, index, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """dV, then G."""
     steps = tl.arange(0, BLOCK_T)
     since = decay_since(f_ptr, here, left, head, H, BLOCK_T)
-    until = decay_until(f_ptr, here, left, head, H, BLOCK_T)
-    written = write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
+    weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
+    weight *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
     whole = decay_over(f_ptr, here, left, head, H, BLOCK_T)
-    scores = _products(k_ptr, q_ptr, None, None, here, left, head, H, K, BLOCK_T, BLOCK_K)
-    scores *= decay_between(f_ptr, here, left, head, H, 1, BLOCK_T)
+    scores = _products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+    scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T)
     scores = scores.to(q_ptr.dtype.element_ty)
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         dv = tl.zeros((BLOCK_T, BLOCK_V), tl.float32)
         for row in tl.range(0, K, BLOCK_K, disable_licm=True):
             k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
-            end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V, False)
+            end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V)
             dv += tl.dot(k, end.to(k.dtype), input_precision="ieee")
-        dv *= until[:, None]
-        d = _load_gated(d_o_ptr, gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        dv *= weight[:, None]
+        d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         dv += tl.dot(scores, d, input_precision="ieee")
-        dv *= written[:, None]
-        _store_tile(dv_ptr, dv, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         for row in tl.range(0, K, BLOCK_K, disable_licm=True):
             q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
-            d = _load_gated(d_o_ptr, gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
-            end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V, False) * whole
+            d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+            end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V) * whole
             end += tl.dot(tl.trans(_scaled(q, since, f_ptr)), d, input_precision="ieee")
             # no thread writes before all have read
             tl.debug_barrier()
             _store_state(end_ptr, end, index, row, first, K, V, BLOCK_K, BLOCK_V)
+        _store_tile(dv_ptr, dv, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
