@@ -3,8 +3,11 @@
     O = (Q K^T * M) V + Q S,    S <- S + K^T V        chunk after chunk
 
 One program a sequence and head reads q, k and v once and writes o once and S[T] once, the least
-that any implementation can move. It pays with T / C dependent steps in each program and with no
-more programs than sequences and heads, where the unfused pair has as many as chunks.
+that any implementation can move. Each tile of 64 columns of V has its program, which asks for q and k
+as well. Backwards one program a sequence and head goes over pieces of ``checkpoint`` steps from the
+right, from the states that the forward pass left between them: K V / checkpoint numbers a step. It
+pays with T / C dependent steps in each program and with no more programs than sequences and heads,
+where the unfused pair has as many as chunks.
 """
 
 from jaxtyping import Float, Int

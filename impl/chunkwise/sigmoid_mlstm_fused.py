@@ -4,8 +4,10 @@
 
 The walk of fused linear attention with the gates as weights, made from i and f where they are used: q,
 k, v and both gates are read once and o is written once, where two levels of tiling write their states
-and read k and v twice. It pays with T / C dependent steps in each program and with no more programs
-than sequences, heads and tiles of V.
+and read k and v twice. Backwards the weights of the paths over each step are summed as well, from
+products that are there but for Q K^T, and from S and G where they meet. It pays with T / C dependent
+steps in each program and with no more programs than sequences, heads and tiles of V, backwards than
+sequences and heads.
 """
 
 from jaxtyping import Float, Int

@@ -1,5 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Linear attention with the state on chip: a program walks the chunks of a head.
 
 With D[t, s] the decay from step to step of a chunk, 0 where s is later, c[t] and e[s] the decays from
@@ -78,7 +78,7 @@ class _Walk(torch.autograd.Function):
             pieces = chunk_count(sizes, meta["EVERY"] * meta["BLOCK_T"], cu_seqlens)
             starts = v.new_empty(pieces, *last.shape[1:])
         grid = (triton.cdiv(sizes["V"], meta["BLOCK_V"]), sizes["S"] * sizes["H"])
-        _walk_kernel[grid](q, k, v, gate, i, f, h0, cu_seqlens, o, last, starts, PART=TILE, **meta)
+        _walk_kernel[grid](q, k, v, gate, i, f, h0, cu_seqlens, o, last, starts, **meta)
         ctx.save_for_backward(
             q, k, v, gate, i, f, None if gate is None else o, h0, cu_seqlens, starts
         )
@@ -95,9 +95,11 @@ class _Walk(torch.autograd.Function):
         one = (ctx.sizes["S"], *starts.shape[1:])
         states = v.new_empty(one[0], ctx.meta["EVERY"], *one[1:])
         end = torch.empty(one, dtype=torch.float32, device=v.device)
+        # products in float32 and scans over pairs of steps take more registers than four warps have
+        few = f is None and q.dtype.itemsize == 2
         _pieces_kernel[(one[0] * one[1],)](
             q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, *found,
-            **_launch_backward(ctx.meta, gates=f is not None),
+            **_launch_backward(ctx.meta, few=few),
         )  # fmt: skip
         return *found, None, None, None
 
@@ -106,21 +108,22 @@ def _launch(
     sizes: dict[str, int], chunk: int, checkpoint: int, dtype: torch.dtype
 ) -> dict[str, Any]:
     """Arguments of the forward kernel, most of which the other shares."""
+    half = dtype.itemsize == 2
     meta = {axis: sizes[axis] for axis in "THKV"} | {"EVERY": max(1, checkpoint // chunk)}
-    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
-    # a state tile of at most 128 x 64 numbers, or 256 x 32
-    tile = TILE if meta["BLOCK_K"] <= 2 * TILE else TILE // 2
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "PART": TILE if half else TILE // 2}
+    # a tile of the state is 128 x 64 numbers or 256 x 32, half as wide in float32
+    tile = meta["PART"] if meta["BLOCK_K"] <= 2 * TILE else meta["PART"] // 2
     meta |= {"BLOCK_V": min(block(sizes["V"]), tile)}
     meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8}
     # shared memory holds the next chunk beside this one in half precision only
-    return meta | {"num_stages": 2 if dtype.itemsize == 2 else 1}
+    return meta | {"num_stages": 2 if half else 1}
 
 
-def _launch_backward(meta: dict[str, Any], *, gates: bool) -> dict[str, Any]:
-    """Arguments of the backward kernel, which takes K in tiles as well."""
-    tiles = {f"BLOCK_{axis}": min(block(meta[axis]), TILE) for axis in "KV"}
-    # the scans over pairs of steps, which gates bring, take more registers than four warps have
-    return meta | tiles | {"num_warps": meta["num_warps"] if gates else 4, "num_stages": 1}
+def _launch_backward(meta: dict[str, Any], *, few: bool) -> dict[str, Any]:
+    """Arguments of the backward kernel, which takes K in tiles as well; ``few`` warps or as many."""
+    tiles = {f"BLOCK_{axis}": min(block(meta[axis]), meta["PART"]) for axis in "KV"}
+    changes = tiles | {"num_warps": 4 if few else meta["num_warps"], "num_stages": 1}
+    return {name: value for name, value in (meta | changes).items() if name != "PART"}
 
 
 @triton.jit

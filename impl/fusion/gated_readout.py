@@ -4,9 +4,9 @@
 
 In the walk of fused linear attention, the rest of which is left as it is. The ungated readout never
 reaches the HBM: B T H V elements are neither written nor read again, nor is a second kernel
-launched. Backwards the gate is applied to the incoming gradient as it is loaded, and
+launched. Backwards the gate is applied to the incoming gradient as the first thing in each chunk, and
 dgate = dO * O * (1 - sigmoid(gate)) needs only the gated O that was stored anyway. It pays by
-reading the gate in both backward walks.
+reading that O, and by writing the gated dO where dV will be, from where it is read.
 """
 
 from jaxtyping import Float, Int
