@@ -95,10 +95,11 @@ class _Walk(torch.autograd.Function):
         one = (ctx.sizes["S"], *starts.shape[1:])
         states = v.new_empty(one[0], ctx.meta["EVERY"], *one[1:])
         end = torch.empty(one, dtype=torch.float32, device=v.device)
+        chunk = None if gate is None else v.new_empty(one[0], ctx.meta["BLOCK_T"], *v.shape[2:])
         # products in float32 and scans over pairs of steps take more registers than four warps have
         few = f is None and q.dtype.itemsize == 2
         _pieces_kernel[(one[0] * one[1],)](
-            q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, *found,
+            q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, chunk, *found,
             **_launch_backward(ctx.meta, few=few),
         )  # fmt: skip
         return *found, None, None, None
@@ -114,7 +115,8 @@ def _launch(
     # a tile of the state is 128 x 64 numbers or 256 x 32, half as wide in float32
     tile = meta["PART"] if meta["BLOCK_K"] <= 2 * TILE else meta["PART"] // 2
     meta |= {"BLOCK_V": min(block(sizes["V"]), tile)}
-    meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8}
+    # unless told how many registers there are, ptxas leaves some to other programs, and spills
+    meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8, "maxnreg": 255}
     # shared memory holds the next chunk beside this one in half precision only
     return meta | {"num_stages": 2 if half else 1}
 
@@ -259,7 +261,8 @@ def _walk_kernel(
 @triton.jit
 def _pieces_kernel(
     q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, starts_ptr, d_o_ptr, d_last_ptr,
-    cu_seqlens_ptr, states_ptr, end_ptr, dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr, dh0_ptr,
+    cu_seqlens_ptr, states_ptr, end_ptr, chunk_ptr,
+    dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr, dh0_ptr,
     T, H, K, V,
     EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
@@ -285,9 +288,14 @@ def _pieces_kernel(
             done = (chunks - 1 - n) * BLOCK_T
             # what one thread wrote others read: the threads of the program meet in between
             tl.debug_barrier()
+            if gate_ptr is not None:
+                # the rows of one chunk, at which the rows of this one are found
+                gated_ptr = chunk_ptr + (sequence.to(tl.int64) * BLOCK_T - here - done) * H * V
+            else:
+                gated_ptr = chunk_ptr
             _chunk_gradients(
-                q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, states_ptr, end_ptr,
-                dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
+                q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, gated_ptr, states_ptr,
+                end_ptr, dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
                 here + done, left - done, place + done // BLOCK_T * H, index, head,
                 H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
             )  # fmt: skip
@@ -357,7 +365,7 @@ def _from_state(
 
 @triton.jit
 def _chunk_gradients(
-    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, states_ptr, end_ptr,
+    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, gated_ptr, states_ptr, end_ptr,
     dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
     here, left, place, index, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -365,10 +373,21 @@ def _chunk_gradients(
     """All gradients of the chunk at row ``here``, and G before it where G behind it was."""
     if gate_ptr is not None:
         _gate_gradients(
-            gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, dv_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V
+            gate_ptr,
+            o_ptr,
+            d_o_ptr,
+            d_gate_ptr,
+            gated_ptr,
+            here,
+            left,
+            head,
+            H,
+            V,
+            BLOCK_T,
+            BLOCK_V,
         )
         tl.debug_barrier()
-        d_o_ptr = dv_ptr
+        d_o_ptr = gated_ptr
     d_log = _query_gradients(
         q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
         here, left, place, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
@@ -389,7 +408,7 @@ def _gate_gradients(
     gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, gated_ptr, here, left, head, H, V,
     BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    """dgate, and dO times sigmoid(gate) where dV will be."""
+    """dgate, and dO times sigmoid(gate) for what follows."""
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         o = _load_tile(o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
@@ -518,6 +537,7 @@ def _value_gradients(
         dv *= weight[:, None]
         d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         dv += tl.dot(scores, d, input_precision="ieee")
+        _store_tile(dv_ptr, dv, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         for row in tl.range(0, K, BLOCK_K, disable_licm=True):
             q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
             d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
@@ -526,4 +546,3 @@ def _value_gradients(
             # no thread writes before all have read
             tl.debug_barrier()
             _store_state(end_ptr, end, index, row, first, K, V, BLOCK_K, BLOCK_V)
-        _store_tile(dv_ptr, dv, here, left, head, H, V, BLOCK_T, BLOCK_V, first)

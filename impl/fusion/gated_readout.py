@@ -6,7 +6,7 @@ In the walk of fused linear attention, the rest of which is left as it is. The u
 reaches the HBM: B T H V elements are neither written nor read again, nor is a second kernel
 launched. Backwards the gate is applied to the incoming gradient as the first thing in each chunk, and
 dgate = dO * O * (1 - sigmoid(gate)) needs only the gated O that was stored anyway. It pays by
-reading that O, and by writing the gated dO where dV will be, from where it is read.
+reading that O, and with the gated dO of one chunk in a tensor of its own.
 """
 
 from jaxtyping import Float, Int
