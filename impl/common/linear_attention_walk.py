@@ -96,11 +96,9 @@ class _Walk(torch.autograd.Function):
         states = v.new_empty(one[0], ctx.meta["EVERY"], *one[1:])
         end = torch.empty(one, dtype=torch.float32, device=v.device)
         chunk = None if gate is None else v.new_empty(one[0], ctx.meta["BLOCK_T"], *v.shape[2:])
-        # products in float32 and scans over pairs of steps take more registers than four warps have
-        few = f is None and q.dtype.itemsize == 2
         _pieces_kernel[(one[0] * one[1],)](
             q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, chunk, *found,
-            **_launch_backward(ctx.meta, few=few),
+            **_launch_backward(ctx.meta),
         )  # fmt: skip
         return *found, None, None, None
 
@@ -121,11 +119,11 @@ def _launch(
     return meta | {"num_stages": 2 if half else 1}
 
 
-def _launch_backward(meta: dict[str, Any], *, few: bool) -> dict[str, Any]:
-    """Arguments of the backward kernel, which takes K in tiles as well; ``few`` warps or as many."""
+def _launch_backward(meta: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the backward kernel, which takes K in tiles as well."""
     tiles = {f"BLOCK_{axis}": min(block(meta[axis]), meta["PART"]) for axis in "KV"}
-    changes = tiles | {"num_warps": 4 if few else meta["num_warps"], "num_stages": 1}
-    return {name: value for name, value in (meta | changes).items() if name != "PART"}
+    changed = meta | tiles | {"num_stages": 1}
+    return {name: value for name, value in changed.items() if name != "PART"}
 
 
 @triton.jit
