@@ -23,7 +23,12 @@ of sums would cancel.
 The forward pass leaves the state at every ``checkpoint`` steps, a piece. One program a head goes over
 the pieces from the right: it walks the states of a piece, leaving each in a tensor that holds those of
 one piece, then takes the gradients of its chunks from the last to the first. What it asks for again it
-asked for at most a piece ago, so that little is moved but what must be.
+asked for at most a piece ago, so that little is moved but what must be. On top come, each written and
+read, checkpoint / C states and one gradient of a state a head, and K V / checkpoint numbers a step.
+
+Everything is cut into tiles, and no loop keeps addresses for its next round in registers: a state is
+wide, and what does not fit beside it spills. Float32 operands are multiplied as such, outside the tensor
+cores: what float32 costs here says nothing about half precision.
 """
 
 from typing import Any
