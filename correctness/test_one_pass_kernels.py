@@ -56,7 +56,13 @@ class Reach(Observer):
 
 
 @pytest.mark.parametrize(
-    "plugin_id", ["delta.chunkwise", "dplr.channel_gated_fused", "dplr.generalised_fused"]
+    "plugin_id",
+    [
+        "chunkwise.sigmoid_mlstm_fused",
+        "delta.chunkwise",
+        "dplr.channel_gated_fused",
+        "dplr.generalised_fused",
+    ],
 )
 def test_a_forward_pass_that_loads_a_chunk_again_reaches_nothing_else(plugin_id):
     plugin = load(plugin_id)
@@ -158,10 +164,20 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
             assert compare(f"sequence {i}", *each, torch.float32).excess <= 1
 
 
-@pytest.mark.parametrize("columns", [100, 128], ids=["the last not full", "two full ones"])
-def test_columns_of_values_in_programs_of_their_own_make_one_answer(columns):
-    dims = {"B": 1, "T": 40, "H": 2, "K": 20, "V": columns}
-    case = Case(load("delta.ssd_block_fused"), find("delta_rule"), dims, torch.float32)
+@pytest.mark.parametrize(
+    ("plugin_id", "rows", "columns"),
+    [
+        ("delta.ssd_block_fused", 20, 100),
+        ("delta.ssd_block_fused", 20, 128),
+        ("chunkwise.sigmoid_mlstm_fused", 70, 100),
+        ("chunkwise.sigmoid_mlstm_fused", 20, 128),
+        ("fusion.gated_readout", 70, 100),
+    ],
+)
+def test_tiles_of_a_state_make_one_answer(plugin_id, rows, columns):
+    plugin = load(plugin_id)
+    dims = {"B": 1, "T": 40, "H": 2, "K": rows, "V": columns}
+    case = Case(plugin, find(plugin.op or ""), dims, torch.float32)
     inputs = case.inputs()
     found = case.compare(case.run(inputs), inputs)
     found += case.compare_gradients(case.gradients(inputs), inputs)

@@ -1,4 +1,4 @@
-"""What two levels of tiling promise beyond the contract: packed sequences of several chunks."""
+"""What chunks and tiles of linear attention promise beyond the contract: packed sequences of several."""
 
 import itertools
 
@@ -16,10 +16,21 @@ ENDS = [0, 0, 70, 71, 135, 135, 204]
 """Empty sequences, one of a step, one of a whole chunk, two of a chunk and a part of the next."""
 
 
+TILES = {"chunk": 64, "tile": 16}
+PIECES = {"chunk": 16, "checkpoint": 32}
+
+
 @pytest.mark.parametrize(
-    "plugin_id", ["chunkwise.sigmoid_mlstm_tiled", "chunkwise.linear_attention_tiled"]
+    ("plugin_id", "knobs"),
+    [
+        ("chunkwise.sigmoid_mlstm_tiled", TILES),
+        ("chunkwise.linear_attention_tiled", TILES),
+        ("chunkwise.sigmoid_mlstm_fused", PIECES),
+        ("chunkwise.linear_attention_fused", PIECES),
+        ("fusion.gated_readout", PIECES),
+    ],
 )
-def test_packed_sequences_of_several_chunks_keep_their_paths_apart(plugin_id):
+def test_packed_sequences_of_several_chunks_keep_their_paths_apart(plugin_id, knobs):
     plugin = load(plugin_id)
     op = find(plugin.op or "")
     dims = {"T": ENDS[-1], "H": 2, "K": 3, "V": 5}
@@ -28,7 +39,7 @@ def test_packed_sequences_of_several_chunks_keep_their_paths_apart(plugin_id):
 
     def packed(**inputs: torch.Tensor):
         assert plugin.run is not None
-        return plugin.run(**inputs, cu_seqlens=torch.tensor(ENDS), chunk=64, tile=16)
+        return plugin.run(**inputs, cu_seqlens=torch.tensor(ENDS), **knobs)
 
     def apart(**inputs: torch.Tensor):
         found = []

@@ -20,8 +20,8 @@ from impl.registry import implements
     trick="post-attention-sigmoid-gating",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 32, 64)},
@@ -42,5 +42,5 @@ def gated_readout(
     """
     sizes = sequence_sizes(gated_readout, q, k, v, gate, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    o, state = walk(q, k, v, None, h0, cu_seqlens, sizes["S"], chunk)
+    o, state = walk(q, k, v, h0, cu_seqlens, sizes, chunk)
     return o * gate.sigmoid(), state

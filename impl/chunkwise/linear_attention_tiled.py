@@ -4,7 +4,7 @@
 
 The gated form with every decay 1. K and V are cut into parts of ``columns``, a program for each part of V and each
 tile of ``tile`` steps, and states pass through HBM every ``chunk`` steps. Against one program a head
-it is bound neither by K V, which a register file holds up to 128 x 128, nor by sequences x heads.
+it is bound neither by K, all of which such a program holds, nor by sequences x heads.
 It pays with k and v read twice and 2 K V / C numbers a step for the states.
 """
 

@@ -4,7 +4,8 @@ States pass through HBM every ``chunk`` steps; inside a chunk the scores are cut
 ``tile`` steps, and K and V into parts of ``columns``, a program for each tile and part. A chunk of C steps costs
 2 K V / C numbers a step for its state, written and read, and C (K + V) / 2 multiply-adds: C trades
 the one for the other. Programs need not wait for each other but for the states, so few sequences
-fill a GPU. It pays with k and v read twice, and with T / tile dependent steps for the states.
+fill a GPU. It pays with k and v read twice, and with T / tile dependent steps for the states;
+backwards with q and dO read four times, k three times and v twice, by six kernels.
 """
 
 from jaxtyping import Float, Int

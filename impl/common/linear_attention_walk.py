@@ -1,21 +1,34 @@
-# pyright: basic, reportArgumentType=false
-"""Linear attention with the state on chip: one program a sequence and head walks the chunks.
+# pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+"""Linear attention with the state on chip: a program walks the chunks of a head.
 
-Forwards, with S [K, V] in registers and M[t, s] = 1 where s <= t inside the chunk,
+With D[t, s] the decay from step to step of a chunk, 0 where s is later, c[t] and e[s] the decays from
+its start to a step and from a step to its end, w over all of it and i[s] what a step writes,
 
-    O = (Q K^T * M) V + Q S,    S <- S + K^T V,    O <- O * sigmoid(gate)  when there is a gate.
+    O = c Q S + (Q K^T * D i) V,    S <- w S + (e i K)^T V,    O <- O * sigmoid(gate)  if there is one.
 
-Backwards, with D = dO (times sigmoid(gate)) and M^T where M was, a walk from the left and one from
-the right that carries G = sum of q d^T over the later steps, first the gradient of S[T]:
+Without gates D is 1 up to the diagonal and c, e, w and i are 1: linear attention. Columns of V do not
+meet, so that each tile of them has its program.
 
-    dQ = (D V^T * M) K + D S^T
-    dV = (K Q^T * M^T) D + K G,    dK = (V D^T * M^T) Q + V G^T,    G <- G + Q^T D,    dh0 = G
+Backwards, with G the gradient of the state behind the chunk and dO times sigmoid(gate),
 
-and dgate = dO * O * (1 - sigmoid(gate)) from the gated O that was stored. The walks rebuild their
-states, so nothing but the inputs is kept (and O, with a gate), and each walk reads a tensor once.
+    dQ = c dO S^T + (dO V^T * D i) K
+    dK = i (e V G^T + (V dO^T * D^T) Q),    dV = i (e K G + (K Q^T * D^T) dO)
+    G <- w G + (c Q)^T dO,    dgate = dO * O * (1 - sigmoid(gate))
 
-Float32 operands are multiplied as such, outside the tensor cores, where a 128 x 128 state spills:
-what float32 costs here says nothing about half precision.
+where O is the gated one that was stored. The gradient of log D is that of every path over a step, from
+what writes before it to what reads at it or behind, as sums of the weights of these paths: a difference
+of sums would cancel.
+
+The forward pass leaves the state at every ``checkpoint`` steps, a piece. One program a head goes over
+the pieces from the right: it walks the states of a piece, leaving each in a tensor that holds those of
+one piece, then takes the gradients of its chunks from the last to the first. What it asks for again it
+asked for at most a piece ago, so that little is moved but what must be. On top come, each written and
+read, checkpoint / C states and one gradient of a state a head, and K V / checkpoint numbers a step.
+
+Everything is cut into tiles, and no loop keeps addresses for its next round in registers: a state is
+wide, and what does not fit beside it spills. Float32 operands are multiplied as such, outside the tensor
+cores: what float32 costs here says nothing about half precision.
 """
 
 from typing import Any
@@ -25,178 +38,514 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from impl.common.scalar_gates import (
+    decay_between,
+    decay_over,
+    decay_since,
+    decay_until,
+    write_gate,
+)
 from impl.common.sequences import (
     block,
-    load_rows,
-    load_state,
+    chunk_count,
+    first_chunk,
     span,
-    store_rows,
-    store_state,
 )
 
-WIDEST = 128
-"""Largest K and V: a float32 state of 128 x 128 is a quarter of a multiprocessor's registers."""
+WIDEST = 256
+"""Largest K and V."""
+TILE = 64
+"""Columns of V in a tile, and rows of K where one program has all."""
+CHECKPOINT = 256
+"""Steps between the states that are kept for a backward pass."""
 
 
 def walk(
-    q: Tensor, k: Tensor, v: Tensor, gate: Tensor | None, h0: Tensor | None,
-    cu_seqlens: Tensor | None, sequences: int, chunk: int,
+    q: Tensor, k: Tensor, v: Tensor, h0: Tensor | None, cu_seqlens: Tensor | None,
+    sizes: dict[str, int], chunk: int, checkpoint: int = CHECKPOINT,
+    *, gate: Tensor | None = None, i: Tensor | None = None, f: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """``o`` and ``S[T]`` of linear attention, ``o`` times ``sigmoid(gate)`` when there is one."""
-    return _Walk.apply(q, k, v, gate, h0, cu_seqlens, sequences, chunk)
+    """``o`` and the last state; ``o`` times ``sigmoid(gate)``, ``i`` and ``f`` together or not at all."""
+    meta = _launch(sizes, chunk, checkpoint, k.dtype)
+    return _Walk.apply(q, k, v, gate, i, f, h0, cu_seqlens, sizes, meta)  # pyright: ignore[reportReturnType]
 
 
 class _Walk(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q, k, v, gate, h0, cu_seqlens, sequences: int, chunk: int):
+    def forward(
+        ctx: Any, q, k, v, gate, i, f, h0, cu_seqlens, sizes: dict[str, int], meta: dict[str, Any]
+    ):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-        gate = None if gate is None else gate.contiguous()
-        h0 = None if h0 is None else h0.contiguous()
-        o, state = torch.empty_like(v), v.new_empty(sequences, *k.shape[2:], v.shape[-1])
-        ctx.launch = grid, sizes = _launch(k, v, sequences, chunk)
-        _forward_walk_kernel[grid](q, k, v, gate, h0, cu_seqlens, o, state, **sizes)
-        ctx.save_for_backward(q, k, v, gate, None if gate is None else o, h0, cu_seqlens)
+        gate, i, f, h0 = (None if x is None else x.contiguous() for x in (gate, i, f, h0))
+        o, last = torch.empty_like(v), v.new_empty(*(sizes[axis] for axis in "SHKV"))
+        starts = None
+        if any(ctx.needs_input_grad):
+            pieces = chunk_count(sizes, meta["EVERY"] * meta["BLOCK_T"], cu_seqlens)
+            starts = v.new_empty(pieces, *last.shape[1:])
+        grid = (triton.cdiv(sizes["V"], meta["BLOCK_V"]), sizes["S"] * sizes["H"])
+        _walk_kernel[grid](q, k, v, gate, i, f, h0, cu_seqlens, o, last, starts, **meta)
+        ctx.save_for_backward(
+            q, k, v, gate, i, f, None if gate is None else o, h0, cu_seqlens, starts
+        )
         ctx.set_materialize_grads(False)
-        return o, state
+        ctx.sizes, ctx.meta = sizes, meta
+        return o, last
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):
-        q, k, v, gate, o, h0, cu_seqlens = ctx.saved_tensors
-        d_o, d_state = grads
-        d_o = torch.zeros_like(v) if d_o is None else d_o.contiguous()
-        d_state = None if d_state is None else d_state.contiguous()
-        dq = dk = dv = d_gate = dh0 = None
-        grid, sizes = ctx.launch
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
-            dq = torch.empty_like(q)
-            d_gate = None if gate is None else torch.empty_like(gate)
-            _query_walk_kernel[grid](k, v, gate, o, h0, d_o, cu_seqlens, dq, d_gate, **sizes)
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2] or ctx.needs_input_grad[4]:
-            dk, dv = torch.empty_like(k), torch.empty_like(v)
-            dh0 = None if h0 is None else torch.empty_like(h0)
-            _reverse_walk_kernel[grid](
-                q, k, v, gate, d_o, d_state, cu_seqlens, dk, dv, dh0, **sizes
-            )
-        return dq, dk, dv, d_gate, dh0, None, None, None
+        q, k, v, gate, i, f, o, h0, cu_seqlens, starts = ctx.saved_tensors
+        d_o = torch.zeros_like(v) if grads[0] is None else grads[0].contiguous()
+        d_last = None if grads[1] is None else grads[1].contiguous()
+        found = [None if x is None else torch.empty_like(x) for x in (q, k, v, gate, i, f, h0)]
+        one = (ctx.sizes["S"], *starts.shape[1:])
+        states = v.new_empty(one[0], ctx.meta["EVERY"], *one[1:])
+        end = torch.empty(one, dtype=torch.float32, device=v.device)
+        chunk = None if gate is None else v.new_empty(one[0], ctx.meta["BLOCK_T"], *v.shape[2:])
+        _pieces_kernel[(one[0] * one[1],)](
+            q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, chunk, *found,
+            **_launch_backward(ctx.meta),
+        )  # fmt: skip
+        return *found, None, None, None
 
 
-def _launch(k: Tensor, v: Tensor, sequences: int, chunk: int) -> tuple[tuple[int], dict[str, int]]:
-    """Grid and size arguments that all three kernels share."""
-    length, heads, width, channels = *k.shape[1:], v.shape[-1]
-    blocks = {"BLOCK_T": chunk, "BLOCK_K": block(width), "BLOCK_V": block(channels)}
-    options = {
-        # a warpgroup, or two where the state is more than 32 numbers a thread
-        "num_warps": 4 if blocks["BLOCK_K"] * blocks["BLOCK_V"] <= 32 * 128 else 8,
-        # shared memory holds the next chunk beside this one in half precision only
-        "num_stages": 2 if k.dtype.itemsize == 2 else 1,
-    }
-    sizes = {"T": length, "H": heads, "K": width, "V": channels}
-    return (sequences * heads,), sizes | blocks | options
+def _launch(
+    sizes: dict[str, int], chunk: int, checkpoint: int, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Arguments of the forward kernel, most of which the other shares."""
+    half = dtype.itemsize == 2
+    meta = {axis: sizes[axis] for axis in "THKV"} | {"EVERY": max(1, checkpoint // chunk)}
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "PART": TILE if half else TILE // 2}
+    # a tile of the state is 128 x 64 numbers or 256 x 32, half as wide in float32
+    tile = meta["PART"] if meta["BLOCK_K"] <= 2 * TILE else meta["PART"] // 2
+    meta |= {"BLOCK_V": min(block(sizes["V"]), tile)}
+    # unless told how many registers there are, ptxas leaves some to other programs, and spills
+    meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8, "maxnreg": 255}
+    # shared memory holds the next chunk beside this one in half precision only
+    return meta | {"num_stages": 2 if half else 1}
+
+
+def _launch_backward(meta: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the backward kernel, which takes K in tiles as well."""
+    tiles = {f"BLOCK_{axis}": min(block(meta[axis]), meta["PART"]) for axis in "KV"}
+    changed = meta | tiles | {"num_stages": 1}
+    return {name: value for name, value in changed.items() if name != "PART"}
 
 
 @triton.jit
-def _forward_walk_kernel(
-    q_ptr, k_ptr, v_ptr, gate_ptr, h0_ptr, cu_seqlens_ptr, o_ptr, state_ptr,
-    T, H, K, V,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+def _load_tile(
+    x_ptr, here, left, head, H, X, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, first=0
 ):  # fmt: skip
-    index = tl.program_id(0)
+    """Columns from ``first`` of one head of ``left`` rows from row ``here``; zero past the end."""
+    steps, x = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_X)[None, :]
+    # one long address a tile and short ones inside it: registers are scarce
+    x_ptr += (here.to(tl.int64) * H + head) * X + first
+    mask = (steps < left) & (x < X - first)
+    return tl.load(x_ptr + (steps * (H * X) + x), mask=mask, other=0.0)
+
+
+@triton.jit
+def _store_tile(
+    x_ptr, x, here, left, head, H, X, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, first=0
+):  # fmt: skip
+    """Write what ``_load_tile`` reads, in the dtype of the tensor."""
+    steps, column = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_X)[None, :]
+    x_ptr += (here.to(tl.int64) * H + head) * X + first
+    mask = (steps < left) & (column < X - first)
+    tl.store(x_ptr + (steps * (H * X) + column), x.to(x_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _load_state(
+    s_ptr, index, k, v, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    ROWS: tl.constexpr = 0,
+):  # fmt: skip
+    """State ``index`` from row ``k`` and column ``v`` in float32, zero past the edges.
+
+    Its rows lie along axis ``ROWS``: 1 for S^T.
+    """
+    rows = tl.expand_dims(tl.arange(0, BLOCK_K), 1 - ROWS)
+    columns = tl.expand_dims(tl.arange(0, BLOCK_V), ROWS)
+    s_ptr += (index.to(tl.int64) * K + k) * V + v
+    mask = (rows < K - k) & (columns < V - v)
+    return tl.load(s_ptr + (rows * V + columns), mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _store_state(
+    s_ptr, state, index, k, v, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr
+):  # fmt: skip
+    """Write what ``_load_state`` reads, in the dtype of the tensor."""
+    rows, columns = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
+    s_ptr += (index.to(tl.int64) * K + k) * V + v
+    mask = (rows < K - k) & (columns < V - v)
+    tl.store(s_ptr + (rows * V + columns), state.to(s_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _scaled(x, weight, f_ptr):
+    """Rows of x times their weight in the dtype of x; x itself without gates."""
+    if f_ptr is not None:
+        x = (x * weight[:, None]).to(x.dtype)
+    return x
+
+
+@triton.jit
+def _weighed(
+    scores, i_ptr, f_ptr, here, left, head, H, TO: tl.constexpr, BLOCK_T: tl.constexpr
+):  # fmt: skip
+    """``scores * D i``, the later step along axis ``TO``."""
+    steps = tl.arange(0, BLOCK_T)
+    if f_ptr is None:
+        to, start = tl.expand_dims(steps, 1 - TO), tl.expand_dims(steps, TO)
+        scores = tl.where(to >= start, scores, 0.0)
+    else:
+        scores *= decay_between(f_ptr, here, left, head, H, TO, BLOCK_T)
+    if i_ptr is not None:
+        i = write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
+        scores *= tl.expand_dims(i, TO)
+    return scores
+
+
+@triton.jit
+def _next_state(
+    state, k, v, i_ptr, f_ptr, here, left, head, H, BLOCK_T: tl.constexpr
+):  # fmt: skip
+    """``w S + (e i K)^T V`` for the chunk at row ``here``."""
+    steps = tl.arange(0, BLOCK_T)
+    weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
+    weight *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
+    kept = _scaled(k, weight, f_ptr)
+    state *= decay_over(f_ptr, here, left, head, H, BLOCK_T)
+    return state + tl.dot(tl.trans(kept), v, input_precision="ieee")
+
+
+@triton.jit
+def _walk_kernel(
+    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, h0_ptr, cu_seqlens_ptr, o_ptr, last_ptr, starts_ptr,
+    T, H, K, V,
+    EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    PART: tl.constexpr,
+):  # fmt: skip
+    first, index = tl.program_id(0) * BLOCK_V, tl.program_id(1)
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
-    steps = tl.arange(0, BLOCK_T)
-    past = steps[None, :] <= steps[:, None]  # [BLOCK_T, BLOCK_T]
+    piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * BLOCK_T)
     state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     if h0_ptr is not None:
-        state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        state += _load_state(h0_ptr, index, 0, first, K, V, BLOCK_K, BLOCK_V)
 
-    for done in range(0, length, BLOCK_T):
-        rows, inside = start + done + steps, done + steps < length
-        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
-        scores = tl.where(past, tl.dot(q, tl.trans(k), input_precision="ieee"), 0.0)
-        o = tl.dot(scores.to(v.dtype), v, input_precision="ieee")
-        o += tl.dot(q, state.to(q.dtype), input_precision="ieee")
+    for done in tl.range(0, length, BLOCK_T, disable_licm=True):
+        here, left = start + done, length - done
+        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+        v = _load_tile(v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        # one condition is known to the compiler, the other is not
+        if starts_ptr is not None:  # noqa: SIM102
+            if done % (EVERY * BLOCK_T) == 0:
+                place = (piece + done // (EVERY * BLOCK_T)) * H + head
+                _store_state(starts_ptr, state, place, 0, first, K, V, BLOCK_K, BLOCK_V)
+        o = tl.dot(q, state.to(q.dtype), input_precision="ieee")
+        o *= decay_since(f_ptr, here, left, head, H, BLOCK_T)[:, None]
+        if BLOCK_K <= PART and f_ptr is None:
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        else:
+            # q and k again, part by part: whole they take the registers of the state
+            scores = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, PART)
+        scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T)
+        o += tl.dot(scores.to(v.dtype), v, input_precision="ieee")
         if gate_ptr is not None:
-            gate = load_rows(gate_ptr, rows, inside, head, H, V, BLOCK_V)
+            gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
             o *= tl.sigmoid(gate.to(tl.float32))
-        store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V)
-        state += tl.dot(tl.trans(k), v, input_precision="ieee")
-    store_state(state_ptr, state, index, K, V, BLOCK_K, BLOCK_V)
+        _store_tile(o_ptr, o, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        state = _next_state(state, k, v, i_ptr, f_ptr, here, left, head, H, BLOCK_T)
+    _store_state(last_ptr, state, index, 0, first, K, V, BLOCK_K, BLOCK_V)
 
 
 @triton.jit
-def _query_walk_kernel(
-    k_ptr, v_ptr, gate_ptr, o_ptr, h0_ptr, d_o_ptr, cu_seqlens_ptr, dq_ptr, d_gate_ptr,
+def _pieces_kernel(
+    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, starts_ptr, d_o_ptr, d_last_ptr,
+    cu_seqlens_ptr, states_ptr, end_ptr, chunk_ptr,
+    dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr, dh0_ptr,
     T, H, K, V,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
-    head = index % H
-    start, length = span(cu_seqlens_ptr, index // H, T)
-    steps = tl.arange(0, BLOCK_T)
-    past = steps[None, :] <= steps[:, None]  # [BLOCK_T, BLOCK_T]
-    # S^T is built as such: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
-    state = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
-    if h0_ptr is not None:
-        state += tl.trans(load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V))
+    sequence, head = index // H, index % H
+    start, length = span(cu_seqlens_ptr, sequence, T)
+    piece_steps: tl.constexpr = EVERY * BLOCK_T
+    piece = first_chunk(cu_seqlens_ptr, sequence, T, piece_steps)
+    place = sequence * EVERY * H + head
+    _copy_state(d_last_ptr, end_ptr, index, K, V, BLOCK_K, BLOCK_V)
 
-    for done in range(0, length, BLOCK_T):
-        rows, inside = start + done + steps, done + steps < length
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
-        d = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V)
-        if gate_ptr is not None:
-            gate = load_rows(gate_ptr, rows, inside, head, H, V, BLOCK_V).to(tl.float32)
-            o = load_rows(o_ptr, rows, inside, head, H, V, BLOCK_V)
-            d_gate = d.to(tl.float32) * o.to(tl.float32) * tl.sigmoid(-gate)
-            store_rows(d_gate_ptr, d_gate, rows, inside, head, H, V, BLOCK_V)
-            d = (d * tl.sigmoid(gate)).to(d.dtype)
-        scores = tl.where(past, tl.dot(d, tl.trans(v), input_precision="ieee"), 0.0)
-        dq = tl.dot(scores.to(k.dtype), k, input_precision="ieee")
-        dq += tl.dot(d, state.to(d.dtype), input_precision="ieee")
-        store_rows(dq_ptr, dq, rows, inside, head, H, K, BLOCK_K)
-        state += tl.dot(tl.trans(v), k, input_precision="ieee")
-
-
-@triton.jit
-def _reverse_walk_kernel(
-    q_ptr, k_ptr, v_ptr, gate_ptr, d_o_ptr, d_state_ptr, cu_seqlens_ptr, dk_ptr, dv_ptr, dh0_ptr,
-    T, H, K, V,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
-):  # fmt: skip
-    index = tl.program_id(0)
-    head = index % H
-    start, length = span(cu_seqlens_ptr, index // H, T)
-    steps = tl.arange(0, BLOCK_T)
-    later = steps[None, :] >= steps[:, None]  # [BLOCK_T, BLOCK_T]
-    # G and G^T are both carried: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
-    for_v = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
-    for_k = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
-    if d_state_ptr is not None:
-        for_v += load_state(d_state_ptr, index, K, V, BLOCK_K, BLOCK_V)
-        for_k += tl.trans(for_v)
-
-    chunks = tl.cdiv(length, BLOCK_T)
-    for i in range(chunks):
-        done = (chunks - 1 - i) * BLOCK_T
-        rows, inside = start + done + steps, done + steps < length
-        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V)
-        d = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V)
-        if gate_ptr is not None:
-            gate = load_rows(gate_ptr, rows, inside, head, H, V, BLOCK_V)
-            d = (d * tl.sigmoid(gate.to(tl.float32))).to(d.dtype)
-        scores = tl.where(later, tl.dot(k, tl.trans(q), input_precision="ieee"), 0.0)
-        dv = tl.dot(scores.to(d.dtype), d, input_precision="ieee")
-        dv += tl.dot(k, for_v.to(k.dtype), input_precision="ieee")
-        store_rows(dv_ptr, dv, rows, inside, head, H, V, BLOCK_V)
-        scores = tl.where(later, tl.dot(v, tl.trans(d), input_precision="ieee"), 0.0)
-        dk = tl.dot(scores.to(q.dtype), q, input_precision="ieee")
-        dk += tl.dot(v, for_k.to(v.dtype), input_precision="ieee")
-        store_rows(dk_ptr, dk, rows, inside, head, H, K, BLOCK_K)
-        for_v += tl.dot(tl.trans(q), d, input_precision="ieee")
-        for_k += tl.dot(tl.trans(d), q, input_precision="ieee")
+    pieces = tl.cdiv(length, piece_steps)
+    for i in tl.range(pieces, disable_licm=True):
+        number = pieces - 1 - i
+        here = start + number * piece_steps
+        left = tl.minimum(length - number * piece_steps, piece_steps)
+        _store_states(
+            k_ptr, v_ptr, i_ptr, f_ptr, starts_ptr, states_ptr,
+            here, left, (piece + number) * H + head, place, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+        )  # fmt: skip
+        chunks = tl.cdiv(left, BLOCK_T)
+        for n in tl.range(chunks, disable_licm=True):
+            done = (chunks - 1 - n) * BLOCK_T
+            # what one thread wrote others read: the threads of the program meet in between
+            tl.debug_barrier()
+            if gate_ptr is not None:
+                # the rows of one chunk, at which the rows of this one are found
+                gated_ptr = chunk_ptr + (sequence.to(tl.int64) * BLOCK_T - here - done) * H * V
+            else:
+                gated_ptr = chunk_ptr
+            _chunk_gradients(
+                q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, gated_ptr, states_ptr,
+                end_ptr, dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
+                here + done, left - done, place + done // BLOCK_T * H, index, head,
+                H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+            )  # fmt: skip
+        tl.debug_barrier()
     if dh0_ptr is not None:
-        store_state(dh0_ptr, for_v, index, K, V, BLOCK_K, BLOCK_V)
+        tl.debug_barrier()
+        _copy_state(end_ptr, dh0_ptr, index, K, V, BLOCK_K, BLOCK_V)
+
+
+@triton.jit
+def _copy_state(
+    from_ptr, to_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr
+):  # fmt: skip
+    """State ``index`` of one tensor to another, zero where there is none."""
+    for k in tl.range(0, K, BLOCK_K, disable_licm=True):
+        for v in tl.range(0, V, BLOCK_V, disable_licm=True):
+            state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
+            if from_ptr is not None:
+                state += _load_state(from_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V)
+            _store_state(to_ptr, state, index, k, v, K, V, BLOCK_K, BLOCK_V)
+
+
+@triton.jit
+def _store_states(
+    k_ptr, v_ptr, i_ptr, f_ptr, starts_ptr, states_ptr, here, left, at, place, head, H, K, V,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """The state before each chunk of the piece of ``left`` steps at row ``here`` from start ``at``."""
+    for row in tl.range(0, K, BLOCK_K, disable_licm=True):
+        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+            state = _load_state(starts_ptr, at, row, first, K, V, BLOCK_K, BLOCK_V)
+            for done in tl.range(0, left, BLOCK_T, disable_licm=True):
+                chunk = place + done // BLOCK_T * H
+                _store_state(states_ptr, state, chunk, row, first, K, V, BLOCK_K, BLOCK_V)
+                now, rest = here + done, left - done
+                k = _load_tile(k_ptr, now, rest, head, H, K, BLOCK_T, BLOCK_K, row)
+                v = _load_tile(v_ptr, now, rest, head, H, V, BLOCK_T, BLOCK_V, first)
+                state = _next_state(state, k, v, i_ptr, f_ptr, now, rest, head, H, BLOCK_T)
+
+
+@triton.jit
+def _products(x_ptr, y_ptr, here, left, head, H, X,
+    BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr,
+):  # fmt: skip
+    """Every row of x times every row of y, [BLOCK_T, BLOCK_T]."""
+    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+    for first in tl.range(0, X, BLOCK_X, disable_licm=True):
+        x = _load_tile(x_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
+        y = _load_tile(y_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
+        scores += tl.dot(x, tl.trans(y), input_precision="ieee")
+    return scores
+
+
+@triton.jit
+def _from_state(
+    x_ptr, s_ptr, index, here, left, head, H, K, V, k,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """Rows of x [BLOCK_T, V] times the rows of a state from ``k``, [BLOCK_T, BLOCK_K]."""
+    product = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)
+    for v in tl.range(0, V, BLOCK_V, disable_licm=True):
+        x = _load_tile(x_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, v)
+        state = _load_state(s_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V, ROWS=1)
+        product += tl.dot(x, state.to(x.dtype), input_precision="ieee")
+    return product
+
+
+@triton.jit
+def _chunk_gradients(
+    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, gated_ptr, states_ptr, end_ptr,
+    dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
+    here, left, place, index, head, H, K, V,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """All gradients of the chunk at row ``here``, and G before it where G behind it was."""
+    if gate_ptr is not None:
+        _gate_gradients(
+            gate_ptr,
+            o_ptr,
+            d_o_ptr,
+            d_gate_ptr,
+            gated_ptr,
+            here,
+            left,
+            head,
+            H,
+            V,
+            BLOCK_T,
+            BLOCK_V,
+        )
+        tl.debug_barrier()
+        d_o_ptr = gated_ptr
+    d_log = _query_gradients(
+        q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
+        here, left, place, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+    )  # fmt: skip
+    _key_gradients(
+        q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
+        dk_ptr, di_ptr, df_ptr, d_log,
+        here, left, place, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+    )  # fmt: skip
+    _value_gradients(
+        q_ptr, k_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
+        here, left, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+    )  # fmt: skip
+
+
+@triton.jit
+def _gate_gradients(
+    gate_ptr, o_ptr, d_o_ptr, d_gate_ptr, gated_ptr, here, left, head, H, V,
+    BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """dgate, and dO times sigmoid(gate) for what follows."""
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        o = _load_tile(o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        d, gate = d.to(tl.float32), gate.to(tl.float32)
+        d_gate = d * o * tl.sigmoid(-gate)
+        _store_tile(d_gate_ptr, d_gate, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        d *= tl.sigmoid(gate)
+        _store_tile(gated_ptr, d, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+
+
+@triton.jit
+def _query_gradients(
+    q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
+    here, left, place, head, H, K, V,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """dQ; returns the weights of the paths over each step that end in the chunk, zero without gates."""
+    steps = tl.arange(0, BLOCK_T)
+    since = decay_since(f_ptr, here, left, head, H, BLOCK_T)
+    paths = tl.zeros((BLOCK_T,), tl.float32)
+    scores = _products(d_o_ptr, v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
+    scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T)
+    if f_ptr is not None:
+        # from an earlier step into this one and those behind it
+        read = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+        read = tl.cumsum(read * scores, axis=0, reverse=True)
+        paths += tl.sum(tl.where(steps[:, None] > steps[None, :], read, 0.0), axis=1)
+    scores = scores.to(k_ptr.dtype.element_ty)
+    for first in tl.range(0, K, BLOCK_K, disable_licm=True):
+        dq = _from_state(
+            d_o_ptr, states_ptr, place, here, left, head, H, K, V, first,
+            BLOCK_T, BLOCK_K, BLOCK_V,
+        )  # fmt: skip
+        dq *= since[:, None]
+        if f_ptr is not None:
+            # out of the state before the chunk
+            q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+            paths += tl.cumsum(tl.sum(dq * q, axis=1), axis=0, reverse=True)
+        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+        dq += tl.dot(scores, k, input_precision="ieee")
+        _store_tile(dq_ptr, dq, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+    return paths
+
+
+@triton.jit
+def _key_gradients(
+    q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
+    dk_ptr, di_ptr, df_ptr, paths,
+    here, left, place, index, head, H, K, V,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """dK, and the gradients of the gates, when there are any, from the ``paths`` that end in the chunk."""
+    steps = tl.arange(0, BLOCK_T)
+    rows, inside = here + steps, steps < left
+    weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
+    weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
+    scores = _products(v_ptr, d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
+    scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T)
+    scores = scores.to(q_ptr.dtype.element_ty)
+    onward, found = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
+    for first in tl.range(0, K, BLOCK_K, disable_licm=True):
+        dk = _from_state(
+            v_ptr, end_ptr, index, here, left, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V
+        )
+        dk *= weight[:, None]
+        if f_ptr is not None:
+            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+            onward += tl.sum(dk * k, axis=1)
+        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+        dk += tl.dot(scores, q, input_precision="ieee")
+        if i_ptr is not None:
+            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+            found += tl.sum(dk * k, axis=1)
+        _store_tile(dk_ptr, dk, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+    if f_ptr is not None:
+        # from an earlier step to the state behind the chunk, and from the state before it to that
+        before = steps[:, None] > steps[None, :]
+        paths += tl.sum(tl.where(before, onward[None, :], 0.0), axis=1)
+        through = _inner(states_ptr, end_ptr, place, index, K, V, BLOCK_K, BLOCK_V)
+        paths += decay_over(f_ptr, here, left, head, H, BLOCK_T) * through
+        f = tl.load(f_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
+        df = (paths * tl.sigmoid(-f)).to(df_ptr.dtype.element_ty)
+        tl.store(df_ptr + rows * H + head, df, mask=inside)
+    if i_ptr is not None:
+        i = tl.load(i_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
+        di = (found * tl.sigmoid(-i)).to(di_ptr.dtype.element_ty)
+        tl.store(di_ptr + rows * H + head, di, mask=inside)
+
+
+@triton.jit
+def _inner(
+    s_ptr, g_ptr, place, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr
+):  # fmt: skip
+    """The sum over all entries of S times G."""
+    total = 0.0
+    for k in tl.range(0, K, BLOCK_K, disable_licm=True):
+        for v in tl.range(0, V, BLOCK_V, disable_licm=True):
+            s = _load_state(s_ptr, place, k, v, K, V, BLOCK_K, BLOCK_V)
+            g = _load_state(g_ptr, index, k, v, K, V, BLOCK_K, BLOCK_V)
+            total += tl.sum(tl.sum(s * g, axis=1), axis=0)
+    return total
+
+
+@triton.jit
+def _value_gradients(
+    q_ptr, k_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
+    here, left, index, head, H, K, V,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """dV, then G."""
+    steps = tl.arange(0, BLOCK_T)
+    since = decay_since(f_ptr, here, left, head, H, BLOCK_T)
+    weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
+    weight *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
+    whole = decay_over(f_ptr, here, left, head, H, BLOCK_T)
+    scores = _products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+    scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T)
+    scores = scores.to(q_ptr.dtype.element_ty)
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        dv = tl.zeros((BLOCK_T, BLOCK_V), tl.float32)
+        for row in tl.range(0, K, BLOCK_K, disable_licm=True):
+            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
+            end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V)
+            dv += tl.dot(k, end.to(k.dtype), input_precision="ieee")
+        dv *= weight[:, None]
+        d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        dv += tl.dot(scores, d, input_precision="ieee")
+        _store_tile(dv_ptr, dv, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        for row in tl.range(0, K, BLOCK_K, disable_licm=True):
+            q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
+            d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+            end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V) * whole
+            end += tl.dot(tl.trans(_scaled(q, since, f_ptr)), d, input_precision="ieee")
+            # no thread writes before all have read
+            tl.debug_barrier()
+            _store_state(end_ptr, end, index, row, first, K, V, BLOCK_K, BLOCK_V)

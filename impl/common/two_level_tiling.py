@@ -28,6 +28,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from impl.common.scalar_gates import (
+    decay_between,
+    decay_over,
+    decay_since,
+    decay_until,
+    write_gate,
+)
 from impl.common.sequences import block, chunk_count, chunk_of, first_chunk, span
 
 WIDEST = 512
@@ -177,72 +184,6 @@ def _store_columns(x_ptr, x, rows, inside, columns, head, H, X):
 
 
 @triton.jit
-def _written(i_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr):
-    """``sigmoid(i)``, or 1 without a gate."""
-    if i_ptr is None:
-        gate = tl.full((BLOCK_T,), 1.0, tl.float32)
-    else:
-        gate = tl.load(i_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
-        gate = tl.sigmoid(gate)
-    return gate
-
-
-@triton.jit
-def _log_kept(f_ptr, first, left, head, H, AHEAD: tl.constexpr, BLOCK_T: tl.constexpr):
-    """``log sigmoid(f)`` of the steps ``AHEAD`` of the tile at row ``first``; 0 behind its end."""
-    steps = tl.arange(0, BLOCK_T) + AHEAD
-    inside = (steps < BLOCK_T) & (steps < left)
-    f = tl.load(f_ptr + (first + steps) * H + head, mask=inside, other=0.0).to(tl.float32)
-    log = tl.minimum(f, 0.0) - tl.log(1.0 + tl.exp(-tl.abs(f)))
-    return tl.where(inside, log, 0.0)
-
-
-@triton.jit
-def _since(f_ptr, first, left, head, H, BLOCK_T: tl.constexpr):
-    """c: the decay from the start of the tile to each step, its own included."""
-    if f_ptr is None:
-        decay = tl.full((BLOCK_T,), 1.0, tl.float32)
-    else:
-        decay = tl.exp(tl.cumsum(_log_kept(f_ptr, first, left, head, H, 0, BLOCK_T), axis=0))
-    return decay
-
-
-@triton.jit
-def _until(f_ptr, first, left, head, H, BLOCK_T: tl.constexpr):
-    """e: the decay from each step to the end of the tile, its own left out."""
-    if f_ptr is None:
-        decay = tl.full((BLOCK_T,), 1.0, tl.float32)
-    else:
-        # loaded a step ahead: taken off a sum that holds it, a shut gate would take digits along
-        g = _log_kept(f_ptr, first, left, head, H, 1, BLOCK_T)
-        decay = tl.exp(tl.cumsum(g, axis=0, reverse=True))
-    return decay
-
-
-@triton.jit
-def _whole(f_ptr, first, left, head, H, BLOCK_T: tl.constexpr):
-    """w: the decay over the tile."""
-    if f_ptr is None:
-        decay = 1.0
-    else:
-        decay = tl.exp(tl.sum(_log_kept(f_ptr, first, left, head, H, 0, BLOCK_T), axis=0))
-    return decay
-
-
-@triton.jit
-def _from_to(f_ptr, first, left, head, H, TO: tl.constexpr, BLOCK_T: tl.constexpr):
-    """D: the decay between two steps of the tile, 0 backwards; the later step along axis ``TO``."""
-    steps = tl.arange(0, BLOCK_T)
-    to, start = tl.expand_dims(steps, 1 - TO), tl.expand_dims(steps, TO)
-    if f_ptr is None:
-        decay = tl.full((BLOCK_T, BLOCK_T), 1.0, tl.float32)
-    else:
-        g = tl.expand_dims(_log_kept(f_ptr, first, left, head, H, 0, BLOCK_T), 1 - TO)
-        decay = tl.exp(tl.cumsum(tl.where(to > start, g, 0.0), axis=TO))
-    return tl.where(to >= start, decay, 0.0)
-
-
-@triton.jit
 def _products(
     x_ptr, y_ptr, rows, inside, others, others_inside, head, H, X,
     X_PARTS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr,
@@ -316,11 +257,11 @@ def _states_kernel(
         first = start + tile * BLOCK_T
         left = length - tile * BLOCK_T
         if REVERSE:
-            weight = _since(f_ptr, first, left, head, H, BLOCK_T)
+            weight = decay_since(f_ptr, first, left, head, H, BLOCK_T)
         else:
-            weight = _until(f_ptr, first, left, head, H, BLOCK_T)
-            weight *= _written(i_ptr, rows, inside, head, H, BLOCK_T)
-        whole = _whole(f_ptr, first, left, head, H, BLOCK_T)
+            weight = decay_until(f_ptr, first, left, head, H, BLOCK_T)
+            weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
+        whole = decay_over(f_ptr, first, left, head, H, BLOCK_T)
         x = (x * weight[:, None]).to(x.dtype)
         state = state * whole + tl.dot(tl.trans(x), y, input_precision="ieee")
         if through_ptr is not None:
@@ -348,7 +289,7 @@ def _outputs_kernel(
     first, left = start + tile * BLOCK_T, length - tile * BLOCK_T
     rows, inside = first + steps, steps < left
     outer = part * BLOCK_Z + tl.arange(0, BLOCK_Z)
-    since = _since(f_ptr, first, left, head, H, BLOCK_T)
+    since = decay_since(f_ptr, first, left, head, H, BLOCK_T)
     over = tl.zeros((per_chunk,), tl.float32)
 
     out = _from_state(
@@ -358,14 +299,14 @@ def _outputs_kernel(
     for j in range(tile):
         there, remain = start + j * BLOCK_T, length - j * BLOCK_T
         others, present = there + steps, steps < remain
-        whole = _whole(f_ptr, there, remain, head, H, BLOCK_T)
+        whole = decay_over(f_ptr, there, remain, head, H, BLOCK_T)
         if own_ptr is not None:
             # paths from before tile j into this one; those over a tile before j go over j too
             own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
             paths = tl.sum(tl.sum(own * out, axis=1) * since, axis=0)
             over = tl.where(tiles == j, paths, over) * whole
-        weight = _until(f_ptr, there, remain, head, H, BLOCK_T)
-        weight *= _written(i_ptr, others, present, head, H, BLOCK_T)
+        weight = decay_until(f_ptr, there, remain, head, H, BLOCK_T)
+        weight *= write_gate(i_ptr, others, present, head, H, BLOCK_T)
         scores = weight[None, :] * _products(
             x_ptr, y_ptr, rows, inside, others, present, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
         )
@@ -379,8 +320,8 @@ def _outputs_kernel(
     scores = _products(
         x_ptr, y_ptr, rows, inside, rows, inside, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
     )
-    scores *= _from_to(f_ptr, first, left, head, H, 0, BLOCK_T)
-    scores *= _written(i_ptr, rows, inside, head, H, BLOCK_T)[None, :]
+    scores *= decay_between(f_ptr, first, left, head, H, 0, BLOCK_T)
+    scores *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T)[None, :]
     z = _load_columns(z_ptr, rows, inside, outer, head, H, Z)
     if own_ptr is not None:
         own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
@@ -411,8 +352,8 @@ def _sources_kernel(
     first, left = start + tile * BLOCK_T, length - tile * BLOCK_T
     rows, inside = first + steps, steps < left
     outer = part * BLOCK_Z + tl.arange(0, BLOCK_Z)
-    until = _until(f_ptr, first, left, head, H, BLOCK_T)
-    written = _written(i_ptr, rows, inside, head, H, BLOCK_T)
+    until = decay_until(f_ptr, first, left, head, H, BLOCK_T)
+    written = write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
     onward = 0.0
 
     out = _from_state(
@@ -427,12 +368,12 @@ def _sources_kernel(
         there = start + (tile + behind - n) * BLOCK_T
         remain = length - (tile + behind - n) * BLOCK_T
         others, present = there + steps, steps < remain
-        weight = _since(f_ptr, there, remain, head, H, BLOCK_T)
+        weight = decay_since(f_ptr, there, remain, head, H, BLOCK_T)
         scores = weight[None, :] * _products(
             x_ptr, y_ptr, rows, inside, others, present, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
         )
         z = _load_columns(z_ptr, others, present, outer, head, H, Z)
-        whole = _whole(f_ptr, there, remain, head, H, BLOCK_T)
+        whole = decay_over(f_ptr, there, remain, head, H, BLOCK_T)
         out = out * whole + tl.dot(scores.to(z.dtype), z, input_precision="ieee")
         onward *= whole
     out *= until[:, None]
@@ -446,7 +387,7 @@ def _sources_kernel(
     scores = _products(
         x_ptr, y_ptr, rows, inside, rows, inside, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
     )
-    scores *= _from_to(f_ptr, first, left, head, H, 1, BLOCK_T)
+    scores *= decay_between(f_ptr, first, left, head, H, 1, BLOCK_T)
     z = _load_columns(z_ptr, rows, inside, outer, head, H, Z)
     out += tl.dot(scores.to(z.dtype), z, input_precision="ieee")
     out *= written[:, None]

@@ -4,15 +4,15 @@
 
 In the walk of fused linear attention, the rest of which is left as it is. The ungated readout never
 reaches the HBM: B T H V elements are neither written nor read again, nor is a second kernel
-launched. Backwards the gate is applied to the incoming gradient as it is loaded, and
+launched. Backwards the gate is applied to the incoming gradient as the first thing in each chunk, and
 dgate = dO * O * (1 - sigmoid(gate)) needs only the gated O that was stored anyway. It pays by
-reading the gate in both backward walks.
+reading that O, and with the gated dO of one chunk in a tensor of its own.
 """
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.linear_attention_walk import WIDEST, walk
+from impl.common.linear_attention_walk import CHECKPOINT, WIDEST, walk
 from impl.common.sequences import at_most, sequence_sizes
 from impl.registry import implements
 
@@ -23,11 +23,11 @@ from impl.registry import implements
     trick="post-attention-sigmoid-gating",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def gated_readout(
     q: Float[Tensor, "B T H K"],
@@ -37,6 +37,7 @@ def gated_readout(
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 64,
+    checkpoint: int = CHECKPOINT,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``o[t] = S[t]^T q[t] * sigmoid(gate[t])`` and ``S[T]``; the state is float32 on chip.
@@ -45,4 +46,4 @@ def gated_readout(
     """
     sizes = sequence_sizes(gated_readout, q, k, v, gate, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return walk(q, k, v, gate, h0, cu_seqlens, sizes["S"], chunk)
+    return walk(q, k, v, h0, cu_seqlens, sizes, chunk, checkpoint, gate=gate)
