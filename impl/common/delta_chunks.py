@@ -84,7 +84,7 @@ def store_inverses(
     BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """The inverse of each chunk of ``length`` tokens, which the walks then read."""
-    for done in range(0, length, BLOCK_T // R):
+    for done in tl.range(0, length, BLOCK_T // R, disable_licm=True):
         _, _, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
         k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         beta = load_steps(beta_ptr, rows, inside, head, H)
@@ -101,7 +101,7 @@ def walk_chunks(
     BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     """U and the state at the start of each chunk, once their inverses are there."""
-    for done in range(0, length, BLOCK_T // R):
+    for done in tl.range(0, length, BLOCK_T // R, disable_licm=True):
         _, _, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
         k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
@@ -129,7 +129,7 @@ def walk_chunks_back(
     """The dR and the G at the end of each chunk from the G after all, ``end``; returns the one before."""
     tokens: tl.constexpr = BLOCK_T // R
     chunks = tl.cdiv(length, tokens)
-    for i in range(chunks):
+    for i in tl.range(chunks, disable_licm=True):
         done = (chunks - 1 - i) * tokens
         reads, read, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
         q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
@@ -184,7 +184,7 @@ def chunk_gradients(
     system = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     system_across = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     dbeta = tl.zeros((BLOCK_T,), tl.float32)
-    for first in range(0, V, BLOCK_V):
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         u = load_rows(u_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
         d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
         scores += tl.dot(d_o, tl.trans(u), input_precision="ieee")
@@ -223,11 +223,11 @@ def chunk_gradients(
     from_start = tl.zeros((BLOCK_Q,), tl.float32)
     to_end = tl.zeros((BLOCK_T,), tl.float32)
     erased = tl.zeros((BLOCK_T,), tl.float32)
-    for channel in range(0, K, TILE_K):
+    for channel in tl.range(0, K, TILE_K, disable_licm=True):
         dq = tl.zeros((BLOCK_Q, TILE_K), tl.float32)
         recalled = tl.zeros((BLOCK_T, TILE_K), tl.float32)
         kept = tl.zeros((BLOCK_T, TILE_K), tl.float32)
-        for first in range(0, V, BLOCK_V):
+        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
             state = load_tile(starts_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
             end = load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
             if dg_ptr is not None:

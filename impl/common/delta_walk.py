@@ -69,9 +69,9 @@ from impl.common.sequences import (
 WIDEST = 128
 """Largest K and V."""
 TILE = 32
-"""Columns of the state a program walks: 128 x 32 numbers in float32 are 16 registers a thread."""
+"""Columns of the state a program walks."""
 NARROW = 16
-"""Rows and columns of the state that gradients take at a time: more spill registers."""
+"""Those of a state with more than 64 rows, and rows and columns that gradients take at a time."""
 
 
 def delta_walk(
@@ -167,7 +167,8 @@ def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[st
     """The grid of both walks, and the size arguments that all kernels share."""
     meta = {axis: sizes[axis] for axis in "THKV"} | {"R": sizes.get("R", 1)}
     meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk}
-    meta |= {"BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), TILE)}
+    meta |= {"BLOCK_K": block(sizes["K"])}
+    meta |= {"BLOCK_V": min(block(sizes["V"]), TILE if meta["BLOCK_K"] <= 64 else NARROW)}
     # loads ahead of their use cost the registers that the chunk needs
     meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8, "num_stages": 1}
     return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])), meta
@@ -191,7 +192,7 @@ def _delta_walk_kernel(
     if h0_ptr is not None:
         state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
 
-    for done in range(0, length, tokens):
+    for done in tl.range(0, length, tokens, disable_licm=True):
         reads, read, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
         k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
@@ -293,7 +294,7 @@ def _delta_pieces_kernel(
     place = sequence * EVERY * H + head
     # an empty sequence hands the gradient of its state on
     pieces = tl.maximum(tl.cdiv(length, piece_tokens), 1)
-    for i in range(pieces):
+    for i in tl.range(pieces, disable_licm=True):
         number = pieces - 1 - i
         here = start + number * piece_tokens
         left = tl.minimum(length - number * piece_tokens, piece_tokens)
@@ -305,7 +306,7 @@ def _delta_pieces_kernel(
             INVERSE, R, BLOCK_Q, BLOCK_T, BLOCK_K,
         )  # fmt: skip
         tl.debug_barrier()
-        for first in range(0, V, BLOCK_V):
+        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
             at = (piece + number) * H + head
             state = load_state(starts_ptr, at, K, V, BLOCK_K, BLOCK_V, first)
             walk_chunks(
@@ -328,7 +329,7 @@ def _delta_pieces_kernel(
                 if number == 0:
                     store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
         tl.debug_barrier()
-        for done in range(0, left, tokens):
+        for done in tl.range(0, left, tokens, disable_licm=True):
             chunk_gradients(
                 q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, states_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
