@@ -120,20 +120,25 @@ def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpo
         "fusion.gated_readout",
     ],
 )
-def test_an_empty_sequence_hands_the_gradient_of_its_state_on(plugin_id):
+@pytest.mark.parametrize("packed", [False, True], ids=["alone", "packed"])
+def test_an_empty_sequence_hands_the_gradient_of_its_state_on(plugin_id, packed):
     plugin = load(plugin_id)
     op = find(plugin.op or "")
     dims = {"B": 1, "T": 7, "H": 2, "K": 5, "V": 3, "R": 2, "P": 3, "G": 1, "N": 5}
     dims = {axis: dims[axis] for axis in op.axes()}
     given = to(op.inputs(dims), torch.float32)
-    given["h0"] = op.inputs({**dims, "B": 3})["h0"].float().requires_grad_()
+    packing = {"cu_seqlens": torch.tensor([0, 3, 3, 7])} if packed else {}
+    empty, sequences = (1, 3) if packed else (0, 1)
+    if not packed:
+        given = {name: x if name == "a" else x[:, :0] for name, x in given.items()}
+    given["h0"] = op.inputs({**dims, "B": sequences})["h0"].float().requires_grad_()
     assert plugin.run is not None
     with interpret():
-        _, state = plugin.run(**given, cu_seqlens=torch.tensor([0, 3, 3, 7]))
+        _, state = plugin.run(**given, **packing)
         weights = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))
         (dh0,) = torch.autograd.grad((state * weights).sum(), [given["h0"]])
-    assert torch.equal(state[1], given["h0"][1])
-    assert torch.equal(dh0[1], weights[1])
+    assert torch.equal(state[empty], given["h0"][empty])
+    assert torch.equal(dh0[empty], weights[empty])
 
 
 @pytest.mark.parametrize(

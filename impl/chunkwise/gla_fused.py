@@ -289,7 +289,8 @@ class _GlaFused(torch.autograd.Function):
         ctx.launch = grid, options = _launch(sizes, checkpoint)
         if any(ctx.needs_input_grad):
             pieces = chunk_count(sizes, checkpoint, cu_seqlens)
-            starts = v.new_empty(pieces, *last.shape[1:])
+            # an empty sequence has a place too
+            starts = v.new_empty(max(1, pieces), *last.shape[1:])
         _gla_fused_kernel[grid](q, k, v, g, h0, cu_seqlens, o, last, starts, **options)
         ctx.save_for_backward(q, k, v, g, h0, cu_seqlens, starts)
         ctx.set_materialize_grads(False)

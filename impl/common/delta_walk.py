@@ -111,7 +111,9 @@ class _Walk(torch.autograd.Function):
         if any(ctx.needs_input_grad):
             tokens = meta["BLOCK_T"] // meta["R"]
             count = chunk_count(sizes, pieces["EVERY"] * tokens, cu_seqlens)
-            starts = v.new_empty(count, *last.shape[1:])
+            # of pieces, an empty sequence has one too
+            least = 0 if pieces["EVERY"] == 1 else 1
+            starts = v.new_empty(max(least, count), *last.shape[1:])
             if pieces["EVERY"] == 1:
                 inverse, u = v.new_empty(*beta.shape, meta["BLOCK_T"]), torch.empty_like(v)
         forwards(

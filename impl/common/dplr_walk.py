@@ -126,7 +126,7 @@ def _side_by_side(ctx: Any, given: tuple[Any, ...], kept: list[Any], made: list[
         q, k, kappa, rate, g, *triangles, d_o, d_last, cu_seqlens,
         None if kappa is None else dv, dr, ends, dh0, **meta,
     )  # fmt: skip
-    meta |= _tiles(meta, meta.pop("BLOCK_K"), meta.pop("BLOCK_V"))
+    meta |= _tiles(meta.pop("BLOCK_K"), meta.pop("BLOCK_V"))
     _dplr_gradients_kernel[(len(starts), sizes["H"])](
         q, k, v, kappa, rate, g, d_o, u, dr, starts, ends, cu_seqlens, dq, dk, dkappa, drate, dg,
         sizes["S"], BLOCK_S=triton.next_power_of_2(sizes["S"]), **meta,
@@ -143,7 +143,7 @@ def _piece_by_piece(ctx: Any, given: tuple[Any, ...], made: list[Any]) -> None:
     rows = (programs, ctx.checkpoint)
     u, *triangles = _kept(v, rows, ctx.chunk, tied=kappa is None)
     meta, _ = _meta(sizes, ctx.chunk)
-    meta |= _tiles(meta, meta["BLOCK_K"], meta["BLOCK_V"])
+    meta |= _tiles(meta["BLOCK_K"], meta["BLOCK_V"]) | {"num_warps": 8}
     _dplr_backward_kernel[(programs,)](
         *given[:8], given[9], given[8], states, end, u, dr, *triangles, *made,
         CHECKPOINT=ctx.checkpoint, TILE=TILE, **meta,
@@ -165,9 +165,9 @@ def _meta(sizes: dict[str, int], chunk: int) -> tuple[dict[str, int], tuple[int,
     return meta, (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"]))
 
 
-def _tiles(meta: dict[str, int], BLOCK_K: int, BLOCK_V: int) -> dict[str, int]:
+def _tiles(BLOCK_K: int, BLOCK_V: int) -> dict[str, int]:
     """Channels and columns of a state that the gradients of a chunk take at a time."""
-    return {"TILE_K": min(BLOCK_K, 16 * meta["num_warps"]), "TILE_V": min(BLOCK_V, 64)}
+    return {"TILE_K": min(BLOCK_K, 32), "TILE_V": min(BLOCK_V, 64)}
 
 
 @triton.jit
@@ -349,7 +349,7 @@ def _triangles(
     zero = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     removed, fed, written = zero, zero, zero
     dtype = k_ptr.dtype.element_ty
-    for first in range(0, K, TILE):
+    for first in tl.range(0, K, TILE, disable_licm=True):
         b = _writes(
             k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=False
         )
@@ -365,7 +365,7 @@ def _triangles(
     while 1 << halving < BLOCK_T:
         system, remove, feed, write = zero, zero, zero, zero
         # some channels at a time, loaded anew for each halving: held, they spill
-        for first in range(0, K, TILE):
+        for first in tl.range(0, K, TILE, disable_licm=True):
             g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
             decay = decays_across(g, passed_across(halving, BLOCK_T))
             r = _recalls(
@@ -463,7 +463,7 @@ def _dplr_walk_kernel(
     if h0_ptr is not None:
         state += _load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
 
-    for done in range(0, length, BLOCK_T):
+    for done in tl.range(0, length, BLOCK_T, disable_licm=True):
         row, left = start + done, length - done
         # known when compiled, then not
         if starts_ptr is not None:  # noqa: SIM102
@@ -567,7 +567,7 @@ def _scores(
     """
     scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     mirrored = scores
-    for first in range(0, V, BLOCK_V):
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         x = _load(late_ptr, late_row, left, late_head, late_H, V, BLOCK_T, BLOCK_V, first)
         y = _load(early_ptr, early_row, left, early_head, early_H, V, BLOCK_T, BLOCK_V, first)
         scores = tl.dot(x, tl.trans(y), scores, input_precision="ieee")
@@ -612,7 +612,7 @@ def _late_gradients(
         joined = tl.sum(tl.where(same, to_k, 0.0), axis=0)[None, :]
         to_k = to_k.to(dtype)
     dx = tl.zeros((TILE_K, BLOCK_T), tl.float32)
-    for column in range(0, V, BLOCK_V):
+    for column in tl.range(0, V, BLOCK_V, disable_licm=True):
         state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
         d = _load(d_ptr, d_row, left, d_head, d_H, V, BLOCK_T, BLOCK_V, column, ACROSS=True)
         dx = tl.dot(state.to(dtype), d, dx, input_precision="ieee")
@@ -677,7 +677,7 @@ def _early_gradients(
     to_b = tl.zeros((TILE_K, BLOCK_T), tl.float32)
     to_k = to_b
     over = tl.zeros((TILE_K,), tl.float32)
-    for column in range(0, V, BLOCK_V):
+    for column in tl.range(0, V, BLOCK_V, disable_licm=True):
         state = _load_tile(starts_ptr, start, K, V, TILE_K, BLOCK_V, first, column)
         later = _load_tile(ends_ptr, end, K, V, TILE_K, BLOCK_V, first, column)
         over += tl.sum(state.to(tl.float32) * later, axis=1)
@@ -713,7 +713,7 @@ def _chunk_gradients(
     ``start`` and ``end`` number the state before the chunk and the gradient of that after it.
     """
     drate = tl.zeros((BLOCK_T,), tl.float32)
-    for first in range(0, K, TILE_K):
+    for first in tl.range(0, K, TILE_K, disable_licm=True):
         db = tl.zeros((TILE_K, BLOCK_T), tl.float32)
         dk, dg = db, db
         _, db, dk, dg = _late_gradients(
@@ -771,7 +771,7 @@ def _dplr_reverse_walk_kernel(
     if d_last_ptr is not None:
         end += _load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
     chunks = tl.cdiv(length, BLOCK_T)
-    for i in range(chunks):
+    for i in tl.range(chunks, disable_licm=True):
         number = chunks - 1 - i
         row, left = start + number * BLOCK_T, length - number * BLOCK_T
         place = (chunk + number) * H + head
@@ -824,12 +824,12 @@ def _dplr_backward_kernel(
         end += _load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V)
     _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
     pieces = tl.cdiv(length, CHECKPOINT)
-    for i in range(pieces):
+    for i in tl.range(pieces, disable_licm=True):
         done = (pieces - 1 - i) * CHECKPOINT
         chunks = tl.cdiv(tl.minimum(length - done, CHECKPOINT), BLOCK_T)
         place = (piece + pieces - 1 - i) * H + head
         state = _load_state(checkpoints_ptr, place, K, V, BLOCK_K, BLOCK_V)
-        for number in range(chunks):
+        for number in tl.range(chunks, disable_licm=True):
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
             kept = index * CHECKPOINT + number * BLOCK_T
             _store_state(starts_ptr, state, first + number, K, V, BLOCK_K, BLOCK_V)
@@ -849,7 +849,7 @@ def _dplr_backward_kernel(
             _store_across(u_ptr, u, kept, left, 0, 1, V, BLOCK_T, BLOCK_V)
         # scratch that other threads of this program wrote is read from here on
         tl.debug_barrier()
-        for j in range(chunks):
+        for j in tl.range(chunks, disable_licm=True):
             number = chunks - 1 - j
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
             kept, back = index * CHECKPOINT + number * BLOCK_T, index * BLOCK_T

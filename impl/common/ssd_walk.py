@@ -72,7 +72,8 @@ class _Walk(torch.autograd.Function):
         last, starts = x.new_empty(*(sizes[axis] for axis in "SHNP")), None
         if any(ctx.needs_input_grad):
             pieces = chunk_count(sizes, meta["EVERY"] * meta["BLOCK_T"], cu_seqlens)
-            starts = x.new_empty(pieces, *last.shape[1:])
+            # an empty sequence has a place too
+            starts = x.new_empty(max(1, pieces), *last.shape[1:])
         grid = (sizes["S"] * sizes["H"], triton.cdiv(sizes["P"], meta["BLOCK_P"]))
         _ssd_walk_kernel[grid](x, dt, a, b, c, h0, cu_seqlens, o, last, starts, **meta)
         ctx.save_for_backward(x, dt, a, b, c, h0, cu_seqlens, starts)
