@@ -1,4 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
 """Chunks of the delta rule on chip: walks over them from either side, and the gradients of one.
 
 What each writes for a chunk goes to the tensors it is handed, of a whole sequence or of a piece of

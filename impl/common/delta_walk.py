@@ -1,5 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Delta rule on chip: a program walks the chunks of a head, some columns of the state in registers.
 
 With D[i, j] = exp(g[j+1] + ... + g[i]), c[i] and e[j] the decays from the start of a chunk to a step

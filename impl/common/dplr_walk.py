@@ -1,5 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Diagonal plus rank one on chip: a program walks the chunks of a head, its state in registers.
 
 A step is S <- diag(exp(g)) S + b u^T + k v^T, and what u corrects is recalled by r. In the generalised
