@@ -144,6 +144,7 @@ def _piece_by_piece(ctx: Any, given: tuple[Any, ...], made: list[Any]) -> None:
     u, *triangles = _kept(v, rows, ctx.chunk, tied=kappa is None)
     meta, _ = _meta(sizes, ctx.chunk)
     meta |= _tiles(meta["BLOCK_K"], meta["BLOCK_V"]) | {"num_warps": 8}
+    meta["BLOCK_V"] = meta["TILE_V"]
     _dplr_backward_kernel[(programs,)](
         *given[:8], given[9], given[8], states, end, u, dr, *triangles, *made,
         CHECKPOINT=ctx.checkpoint, TILE=TILE, **meta,
@@ -167,7 +168,7 @@ def _meta(sizes: dict[str, int], chunk: int) -> tuple[dict[str, int], tuple[int,
 
 def _tiles(BLOCK_K: int, BLOCK_V: int) -> dict[str, int]:
     """Channels and columns of a state that the gradients of a chunk take at a time."""
-    return {"TILE_K": min(BLOCK_K, 32), "TILE_V": min(BLOCK_V, 64)}
+    return {"TILE_K": min(BLOCK_K, 16), "TILE_V": min(BLOCK_V, 64)}
 
 
 @triton.jit
@@ -818,21 +819,19 @@ def _dplr_backward_kernel(
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
     piece = first_chunk(cu_seqlens_ptr, index // H, T, CHECKPOINT)
-    first = index * (CHECKPOINT // BLOCK_T)
-    end = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
-    if d_last_ptr is not None:
-        end += _load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V)
-    _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
+    own = index * (CHECKPOINT // BLOCK_T)
     pieces = tl.cdiv(length, CHECKPOINT)
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        end = tl.zeros((BLOCK_V, BLOCK_K), tl.float32)
+        if d_last_ptr is not None:
+            end += _load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+        _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
     for i in tl.range(pieces, disable_licm=True):
         done = (pieces - 1 - i) * CHECKPOINT
         chunks = tl.cdiv(tl.minimum(length - done, CHECKPOINT), BLOCK_T)
-        place = (piece + pieces - 1 - i) * H + head
-        state = _load_state(checkpoints_ptr, place, K, V, BLOCK_K, BLOCK_V)
         for number in tl.range(chunks, disable_licm=True):
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
             kept = index * CHECKPOINT + number * BLOCK_T
-            _store_state(starts_ptr, state, first + number, K, V, BLOCK_K, BLOCK_V)
             inverse, removed, fed, written = _triangles(
                 q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE
             )
@@ -841,42 +840,62 @@ def _dplr_backward_kernel(
             if kappa_ptr is not None:
                 _store_across(fed_ptr, fed, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
                 _store_across(written_ptr, written, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
-            state, u = _step(
-                state, inverse, removed, fed, written,
-                q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, None, row, left, head, H, K, V,
-                0, BLOCK_T, BLOCK_K, BLOCK_V,
-            )  # fmt: skip
-            _store_across(u_ptr, u, kept, left, 0, 1, V, BLOCK_T, BLOCK_V)
-        # scratch that other threads of this program wrote is read from here on
+        # what other threads of this program wrote is read from here on
+        tl.debug_barrier()
+        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+            place = (piece + pieces - 1 - i) * H + head
+            state = _load_state(checkpoints_ptr, place, K, V, BLOCK_K, BLOCK_V, first)
+            for number in tl.range(chunks, disable_licm=True):
+                row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
+                kept = index * CHECKPOINT + number * BLOCK_T
+                _store_state(starts_ptr, state, own + number, K, V, BLOCK_K, BLOCK_V, first)
+                inverse = _load(
+                    inverse_ptr, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T, ACROSS=True
+                )
+                fed = inverse
+                if kappa_ptr is not None:
+                    fed = _load(fed_ptr, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T, ACROSS=True)
+                # neither ``removed`` nor ``written`` is asked for where no O is
+                state, u = _step(
+                    state, inverse, inverse, fed, fed,
+                    q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, None, row, left, head,
+                    H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
+                )  # fmt: skip
+                _store_across(u_ptr, u, kept, left, 0, 1, V, BLOCK_T, BLOCK_V, first)
         tl.debug_barrier()
         for j in tl.range(chunks, disable_licm=True):
             number = chunks - 1 - j
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
             kept, back = index * CHECKPOINT + number * BLOCK_T, index * BLOCK_T
-            end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
-            _corrections(
-                end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
-                inverse_ptr, removed_ptr, fed_ptr, written_ptr,
-                row, left, head, H, kept, back, 0, 1, K, V, 0, BLOCK_T, BLOCK_K, BLOCK_V,
-            )  # fmt: skip
+            for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+                end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+                _corrections(
+                    end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
+                    inverse_ptr, removed_ptr, fed_ptr, written_ptr,
+                    row, left, head, H, kept, back, 0, 1, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
+                )  # fmt: skip
             tl.debug_barrier()
             _chunk_gradients(
                 q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr,
                 starts_ptr, end_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
-                row, left, head, H, kept, back, 0, 1, first + number, index, K, V,
+                row, left, head, H, kept, back, 0, 1, own + number, index, K, V,
                 BLOCK_T, TILE_K, TILE_V,
             )  # fmt: skip
-            # read again, for the gradients above need its registers
-            end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
-            d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, 0, ACROSS=True)
-            dr = _load(dr_ptr, back, left, 0, 1, V, BLOCK_T, BLOCK_V, 0, ACROSS=True)
-            end = _earlier(
-                end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
-                BLOCK_T, BLOCK_K,
-            )  # fmt: skip
+            # all have read the gradient of the state behind the chunk
             tl.debug_barrier()
-            _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
+            for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+                end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+                d_o = _load(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, ACROSS=True)
+                dr = _load(dr_ptr, back, left, 0, 1, V, BLOCK_T, BLOCK_V, first, ACROSS=True)
+                end = _earlier(
+                    end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
+                    BLOCK_T, BLOCK_K,
+                )  # fmt: skip
+                tl.debug_barrier()
+                _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
             tl.debug_barrier()
     if dh0_ptr is not None:
-        end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V)
-        _store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V)
+        tl.debug_barrier()
+        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+            end = _load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+            _store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
