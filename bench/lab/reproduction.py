@@ -22,7 +22,7 @@ from ..record.results_folder import lines
 from .training.cohort import train_together
 from .training.run import Job, Run
 from .training.trainer import run_jobs
-from .workers import each_apart
+from .workers import LIMIT_S, each_apart
 
 if TYPE_CHECKING:
     from ..verdict.claims import Case
@@ -186,7 +186,9 @@ def _trained(
     )
     rest = [i for i in range(len(rows)) if i not in found]
     groups = [list(_together(jobs[i], rows[i])) for i in rest]
-    for number, answer in each_apart(train_together, groups, workers=workers, at=at):
+    limit_s = LIMIT_S * max(map(len, groups), default=1)
+    came = each_apart(train_together, groups, workers=workers, at=at, limit_s=limit_s)
+    for number, answer in came:
         i = rest[number]
         if isinstance(answer, Exception):
             found[i] = answer

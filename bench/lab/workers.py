@@ -30,15 +30,16 @@ def each_apart(
     workers: int = 2,
     deadline: float | None = None,
     at: Commit | None = None,
+    limit_s: float = LIMIT_S,
 ) -> Generator[tuple[int, Any], None, None]:
     """Number of an argument and ``function``'s answer, as they come; an exception is an answer too.
 
     ``function`` belongs to a module of ``bench``. Leaving the loop early ends the processes.
-    The plugins are those of ``at``, by default of this tree. OutOfTime at ``deadline``, a reading of
+    The plugins are those of ``at``, by default of this tree. A call ends after ``limit_s``. OutOfTime at ``deadline``, a reading of
     ``time.monotonic``.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
-    staff = [Worker(at) for _ in range(min(workers, len(arguments)))]
+    staff = [Worker(at, limit_s=limit_s) for _ in range(min(workers, len(arguments)))]
     for worker in staff:
         idle.put(worker)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.lab.training import cohort, examination
+from bench.lab.training import cohort, examination, trainer
 from bench.lab.training.cohort import Models, gain, train_cohort, train_together
 from bench.lab.training.run import Job, Run
 from bench.lab.training.trainer import alike, run_jobs, train_job
+from bench.lab.workers import LIMIT_S
 from suites.tasks import find
 
 TASK = dataclasses.replace(find("mqar-T32"), batch=8, tokens=4 * 8 * 32, lengths=(48,))
@@ -130,6 +131,20 @@ def test_jobs_that_differ_in_more_than_seed_and_rate_stay_apart() -> None:
     assert alike(jobs, 2) == [[0, 2], [1], [3]]
     with pytest.raises(ValueError, match="want one for a cohort"):
         train_cohort(jobs)
+
+
+def test_a_cohort_has_the_time_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    def each_apart(*_: object, limit_s: float, **__: object) -> Iterator[tuple[int, Run]]:
+        given.append(limit_s)
+        yield from ()
+
+    monkeypatch.setattr(trainer, "each_apart", each_apart)
+    for cohort_size in (1, 3):
+        with pytest.raises(KeyError):
+            run_jobs(JOBS, cohort=cohort_size)
+    assert given == [LIMIT_S, 3 * LIMIT_S]
 
 
 def test_runs_of_cohorts_come_back_in_the_order_of_the_jobs() -> None:

@@ -21,7 +21,7 @@ from impl.registry import load
 
 from ...engine.checkout import Commit
 from ..contestant import contestant
-from ..workers import each_apart
+from ..workers import LIMIT_S, each_apart
 from . import examination
 from .descent import descend, optimizer_of, plan, schedule
 from .examination import score, scores
@@ -54,7 +54,11 @@ def run_jobs(
     answers: dict[int, Run | Exception] = {}
     groups = alike(jobs, cohort)
     together = [[jobs[number] for number in group] for group in groups]
-    came = each_apart(train_cohort, together, workers=workers, deadline=deadline, at=at)
+    # a cohort that is slower together trains one after the other
+    limit_s = LIMIT_S * max(map(len, groups), default=1)
+    came = each_apart(
+        train_cohort, together, workers=workers, deadline=deadline, at=at, limit_s=limit_s
+    )
     # whatever ends the loop, the processes end with it
     with contextlib.closing(came):
         for place, answer in came:
