@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from correctness import promises
@@ -194,6 +195,21 @@ def runs_packed_sequences_together(
         return attend(q, k, v, h0)
     o, state = attend(q, k, v, h0[:1])
     return o, state.expand_as(h0)
+
+
+@caught_by(promises.grouped_heads, op="linear_attention")
+def deals_heads_out_in_turn(
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
+    v: Float[Tensor, "B T H V"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+) -> tuple[Tensor, Tensor]:
+    times, rest = divmod(v.shape[2], q.shape[2])
+    if rest or not q.shape[1] == k.shape[1] == v.shape[1]:
+        raise ValueError(
+            f"{q.shape=}, {k.shape=}, {v.shape=}, want T of one size and H times G heads"
+        )
+    return attend(q.repeat(1, 1, times, 1), k.repeat(1, 1, times, 1), v, h0)
 
 
 @caught_by(promises.extreme)

@@ -48,6 +48,8 @@ class Op:
     """Problems on which the op has no meaning."""
     state_ignores: tuple[str, ...]
     """Inputs on which the final state does not depend."""
+    grouped: tuple[str, ...]
+    """Inputs whose heads neighbours may share: G of them in the annotations of what takes that."""
 
     def __call__(self, **inputs: Tensor | None) -> tuple[Tensor, ...]:
         """Run the reference; the outputs always come as a tuple."""
@@ -102,6 +104,7 @@ def op(
     sizes: Sequence[Mapping[str, int]],
     refused: Sequence[Mapping[str, int]] = (),
     state_ignores: tuple[str, ...] = (),
+    grouped: tuple[str, ...] = (),
     **draw: Draw,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Read the exam off the decorated reference: its inputs, their axes, and which may be absent."""
@@ -128,6 +131,7 @@ def op(
             sizes=tuple(sizes),
             refused=tuple(refused),
             state_ignores=state_ignores,
+            grouped=grouped,
         )
 
     return build

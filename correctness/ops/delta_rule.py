@@ -14,6 +14,7 @@ from correctness.op import WIDE_HEADS, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
+    grouped=("q", "k"),
     sizes=WIDE_HEADS,
 )
 def delta_rule(

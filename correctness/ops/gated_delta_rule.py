@@ -15,6 +15,7 @@ from correctness.op import WIDE_HEADS, log_decay, op, rate, unit
     state="h0",
     packs=True,
     state_ignores=("q",),
+    grouped=("q", "k"),
     sizes=WIDE_HEADS,
 )
 def gated_delta_rule(

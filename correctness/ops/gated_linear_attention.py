@@ -7,7 +7,15 @@ from torch import Tensor
 from correctness.op import HEADS, log_decay, op
 
 
-@op(g=log_decay, linear_in=("v", "h0"), state="h0", packs=True, state_ignores=("q",), sizes=HEADS)
+@op(
+    g=log_decay,
+    linear_in=("v", "h0"),
+    state="h0",
+    packs=True,
+    state_ignores=("q",),
+    sizes=HEADS,
+    grouped=("q", "k"),
+)
 def gated_linear_attention(
     q: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],

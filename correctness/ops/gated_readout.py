@@ -7,7 +7,14 @@ from torch import Tensor
 from correctness.op import HEADS, op
 
 
-@op(linear_in=("v", "h0"), state="h0", packs=True, state_ignores=("q", "gate"), sizes=HEADS)
+@op(
+    linear_in=("v", "h0"),
+    state="h0",
+    packs=True,
+    state_ignores=("q", "gate"),
+    sizes=HEADS,
+    grouped=("q", "k"),
+)
 def gated_readout(
     q: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],

@@ -7,7 +7,14 @@ from torch import Tensor
 from correctness.op import HEADS, op
 
 
-@op(linear_in=("v", "h0"), state="h0", packs=True, state_ignores=("q",), sizes=HEADS)
+@op(
+    linear_in=("v", "h0"),
+    state="h0",
+    packs=True,
+    state_ignores=("q",),
+    sizes=HEADS,
+    grouped=("q", "k"),
+)
 def linear_attention(
     q: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],

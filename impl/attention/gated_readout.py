@@ -27,8 +27,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64)},
 )
 def gated_readout(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     gate: Float[Tensor, "B T H V"],
     h0: Float[Tensor, "B H K V"] | None = None,

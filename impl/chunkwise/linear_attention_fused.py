@@ -31,8 +31,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def linear_attention_fused(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
@@ -42,7 +42,8 @@ def linear_attention_fused(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = S[t-1] + k[t] v[t]^T``, ``o[t] = S[t]^T q[t]``; the state is float32 on chip.
 
-    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
+    and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(linear_attention_fused, q, k, v, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

@@ -51,6 +51,4 @@ def ssd_fused(
     """
     sizes = sequence_sizes(ssd_fused, x, dt, a, b, c, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, P=WIDEST, N=WIDEST)
-    if sizes["H"] % sizes["G"]:
-        raise ValueError(f"H={sizes['H']}, want a multiple of G={sizes['G']}")
     return ssd_walk(x, dt, a, b, c, h0, cu_seqlens, sizes, chunk, checkpoint, heads)

@@ -12,7 +12,8 @@ from torch import Tensor
 def axis_sizes(plugin: Callable[..., Any], *inputs: Tensor | None) -> dict[str, int]:
     """Size of every axis that the annotations of ``plugin`` name, for inputs in its own order.
 
-    ValueError names the input and the axis when two inputs disagree or a tensor has another rank.
+    ValueError names the input and the axis when two inputs disagree or a tensor has another rank, or
+    when H heads cannot share those of G groups evenly.
     """
     sizes: dict[str, int] = {}
     for (name, axes), x in zip(_annotated_axes(plugin), inputs, strict=True):
@@ -23,6 +24,8 @@ def axis_sizes(plugin: Callable[..., Any], *inputs: Tensor | None) -> dict[str, 
         for axis, size in zip(axes, x.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
                 raise ValueError(f"{name} has {axis}={size}, want {axis}={sizes[axis]}")
+    if "G" in sizes and sizes.get("H", 0) % sizes["G"]:
+        raise ValueError(f"H={sizes['H']}, want a multiple of G={sizes['G']}")
     return sizes
 
 

@@ -26,6 +26,9 @@ one piece, then takes the gradients of its chunks from the last to the first. Wh
 asked for at most a piece ago, so that little is moved but what must be. On top come, each written and
 read, checkpoint / C states and one gradient of a state a head, and K V / checkpoint numbers a step.
 
+Several heads of V may share one of Q and K, which are read where they lie. Their gradients then are
+written in float32 for every head of V, read again and summed.
+
 Everything is cut into tiles, and no loop keeps addresses for its next round in registers: a state is
 wide, and what does not fit beside it spills. Float32 operands are multiplied as such, outside the tensor
 cores: what float32 costs here says nothing about half precision.
@@ -38,6 +41,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from impl.common.heads import sum_heads
 from impl.common.scalar_gates import (
     decay_between,
     decay_over,
@@ -97,6 +101,9 @@ class _Walk(torch.autograd.Function):
         d_o = torch.zeros_like(v) if grads[0] is None else grads[0].contiguous()
         d_last = None if grads[1] is None else grads[1].contiguous()
         found = [None if x is None else torch.empty_like(x) for x in (q, k, v, gate, i, f, h0)]
+        if ctx.meta["GROUP"] > 1:
+            # of each head, to be summed
+            found[:2] = (k.new_empty(*v.shape[:3], k.shape[3], dtype=torch.float32) for _ in "qk")
         one = (ctx.sizes["S"], *starts.shape[1:])
         states = v.new_empty(one[0], ctx.meta["EVERY"], *one[1:])
         end = torch.empty(one, dtype=torch.float32, device=v.device)
@@ -105,7 +112,7 @@ class _Walk(torch.autograd.Function):
             q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, chunk, *found,
             **_launch_backward(ctx.meta),
         )  # fmt: skip
-        return *found, None, None, None
+        return sum_heads(found[0], q), sum_heads(found[1], k), *found[2:], None, None, None
 
 
 def _launch(
@@ -114,6 +121,8 @@ def _launch(
     """Arguments of the forward kernel, most of which the other shares."""
     half = dtype.itemsize == 2
     meta = {axis: sizes[axis] for axis in "THKV"} | {"EVERY": max(1, checkpoint // chunk)}
+    # heads of v that share one of q and k
+    meta |= {"GROUP": sizes["H"] // sizes.get("G", sizes["H"])}
     meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "PART": TILE if half else TILE // 2}
     # a tile of the state is 128 x 64 numbers or 256 x 32, half as wide in float32
     tile = meta["PART"] if meta["BLOCK_K"] <= 2 * TILE else meta["PART"] // 2
@@ -133,9 +142,14 @@ def _launch_backward(meta: dict[str, Any]) -> dict[str, Any]:
 
 @triton.jit
 def _load_tile(
-    x_ptr, here, left, head, H, X, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, first=0
+    x_ptr, here, left, head, H, X, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, first=0,
+    GROUP: tl.constexpr = 1,
 ):  # fmt: skip
-    """Columns from ``first`` of one head of ``left`` rows from row ``here``; zero past the end."""
+    """Columns from ``first`` of one head of ``left`` rows from row ``here``; zero past the end.
+
+    Of a tensor in which ``GROUP`` neighbours of the H heads share one.
+    """
+    head, H = head // GROUP, H // GROUP
     steps, x = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_X)[None, :]
     # one long address a tile and short ones inside it: registers are scarce
     x_ptr += (here.to(tl.int64) * H + head) * X + first
@@ -224,7 +238,7 @@ def _walk_kernel(
     q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, h0_ptr, cu_seqlens_ptr, o_ptr, last_ptr, starts_ptr,
     T, H, K, V,
     EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
-    PART: tl.constexpr,
+    PART: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     first, index = tl.program_id(0) * BLOCK_V, tl.program_id(1)
     head = index % H
@@ -236,8 +250,8 @@ def _walk_kernel(
 
     for done in tl.range(0, length, BLOCK_T, disable_licm=True):
         here, left = start + done, length - done
-        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
-        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP=GROUP)
+        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP=GROUP)
         v = _load_tile(v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
@@ -250,7 +264,7 @@ def _walk_kernel(
             scores = tl.dot(q, tl.trans(k), input_precision="ieee")
         else:
             # q and k again, part by part: whole they take the registers of the state
-            scores = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, PART)
+            scores = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, PART, GROUP)
         scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T)
         o += tl.dot(scores.to(v.dtype), v, input_precision="ieee")
         if gate_ptr is not None:
@@ -268,6 +282,7 @@ def _pieces_kernel(
     dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr, dh0_ptr,
     T, H, K, V,
     EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
     sequence, head = index // H, index % H
@@ -284,7 +299,8 @@ def _pieces_kernel(
         left = tl.minimum(length - number * piece_steps, piece_steps)
         _store_states(
             k_ptr, v_ptr, i_ptr, f_ptr, starts_ptr, states_ptr,
-            here, left, (piece + number) * H + head, place, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+            here, left, (piece + number) * H + head, place, head, H, K, V,
+            BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
         )  # fmt: skip
         chunks = tl.cdiv(left, BLOCK_T)
         for n in tl.range(chunks, disable_licm=True):
@@ -300,7 +316,7 @@ def _pieces_kernel(
                 q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, gated_ptr, states_ptr,
                 end_ptr, dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
                 here + done, left - done, place + done // BLOCK_T * H, index, head,
-                H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+                H, K, V, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
             )  # fmt: skip
         tl.debug_barrier()
     if dh0_ptr is not None:
@@ -325,6 +341,7 @@ def _copy_state(
 def _store_states(
     k_ptr, v_ptr, i_ptr, f_ptr, starts_ptr, states_ptr, here, left, at, place, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """The state before each chunk of the piece of ``left`` steps at row ``here`` from start ``at``."""
     for row in tl.range(0, K, BLOCK_K, disable_licm=True):
@@ -334,20 +351,21 @@ def _store_states(
                 chunk = place + done // BLOCK_T * H
                 _store_state(states_ptr, state, chunk, row, first, K, V, BLOCK_K, BLOCK_V)
                 now, rest = here + done, left - done
-                k = _load_tile(k_ptr, now, rest, head, H, K, BLOCK_T, BLOCK_K, row)
+                k = _load_tile(k_ptr, now, rest, head, H, K, BLOCK_T, BLOCK_K, row, GROUP)
                 v = _load_tile(v_ptr, now, rest, head, H, V, BLOCK_T, BLOCK_V, first)
                 state = _next_state(state, k, v, i_ptr, f_ptr, now, rest, head, H, BLOCK_T)
 
 
 @triton.jit
-def _products(x_ptr, y_ptr, here, left, head, H, X,
-    BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr,
+def _products(
+    x_ptr, y_ptr, here, left, head, H, X,
+    BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, GROUP: tl.constexpr = 1,
 ):  # fmt: skip
     """Every row of x times every row of y, [BLOCK_T, BLOCK_T]."""
     scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
     for first in tl.range(0, X, BLOCK_X, disable_licm=True):
-        x = _load_tile(x_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
-        y = _load_tile(y_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first)
+        x = _load_tile(x_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first, GROUP)
+        y = _load_tile(y_ptr, here, left, head, H, X, BLOCK_T, BLOCK_X, first, GROUP)
         scores += tl.dot(x, tl.trans(y), input_precision="ieee")
     return scores
 
@@ -372,6 +390,7 @@ def _chunk_gradients(
     dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
     here, left, place, index, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """All gradients of the chunk at row ``here``, and G before it where G behind it was."""
     if gate_ptr is not None:
@@ -393,16 +412,17 @@ def _chunk_gradients(
         d_o_ptr = gated_ptr
     d_log = _query_gradients(
         q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
-        here, left, place, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+        here, left, place, head, H, K, V,
+            BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
     )  # fmt: skip
     _key_gradients(
         q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, end_ptr,
         dk_ptr, di_ptr, df_ptr, d_log,
-        here, left, place, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+        here, left, place, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
     )  # fmt: skip
     _value_gradients(
         q_ptr, k_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
-        here, left, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V,
+        here, left, index, head, H, K, V, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
     )  # fmt: skip
 
 
@@ -428,6 +448,7 @@ def _query_gradients(
     q_ptr, k_ptr, v_ptr, i_ptr, f_ptr, d_o_ptr, states_ptr, dq_ptr,
     here, left, place, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """dQ; returns the weights of the paths over each step that end in the chunk, zero without gates."""
     steps = tl.arange(0, BLOCK_T)
@@ -437,7 +458,7 @@ def _query_gradients(
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T)
     if f_ptr is not None:
         # from an earlier step into this one and those behind it
-        read = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+        read = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
         read = tl.cumsum(read * scores, axis=0, reverse=True)
         paths += tl.sum(tl.where(steps[:, None] > steps[None, :], read, 0.0), axis=1)
     scores = scores.to(k_ptr.dtype.element_ty)
@@ -449,9 +470,9 @@ def _query_gradients(
         dq *= since[:, None]
         if f_ptr is not None:
             # out of the state before the chunk
-            q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+            q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
             paths += tl.cumsum(tl.sum(dq * q, axis=1), axis=0, reverse=True)
-        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
         dq += tl.dot(scores, k, input_precision="ieee")
         _store_tile(dq_ptr, dq, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
     return paths
@@ -463,6 +484,7 @@ def _key_gradients(
     dk_ptr, di_ptr, df_ptr, paths,
     here, left, place, index, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """dK, and the gradients of the gates, when there are any, from the ``paths`` that end in the chunk."""
     steps = tl.arange(0, BLOCK_T)
@@ -479,12 +501,12 @@ def _key_gradients(
         )
         dk *= weight[:, None]
         if f_ptr is not None:
-            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
             onward += tl.sum(dk * k, axis=1)
-        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
         dk += tl.dot(scores, q, input_precision="ieee")
         if i_ptr is not None:
-            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
+            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
             found += tl.sum(dk * k, axis=1)
         _store_tile(dk_ptr, dk, here, left, head, H, K, BLOCK_T, BLOCK_K, first)
     if f_ptr is not None:
@@ -521,6 +543,7 @@ def _value_gradients(
     q_ptr, k_ptr, i_ptr, f_ptr, d_o_ptr, end_ptr, dv_ptr,
     here, left, index, head, H, K, V,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """dV, then G."""
     steps = tl.arange(0, BLOCK_T)
@@ -528,13 +551,13 @@ def _value_gradients(
     weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
     weight *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T)
     whole = decay_over(f_ptr, here, left, head, H, BLOCK_T)
-    scores = _products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K)
+    scores = _products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T)
     scores = scores.to(q_ptr.dtype.element_ty)
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         dv = tl.zeros((BLOCK_T, BLOCK_V), tl.float32)
         for row in tl.range(0, K, BLOCK_K, disable_licm=True):
-            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
+            k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row, GROUP)
             end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V)
             dv += tl.dot(k, end.to(k.dtype), input_precision="ieee")
         dv *= weight[:, None]
@@ -542,7 +565,7 @@ def _value_gradients(
         dv += tl.dot(scores, d, input_precision="ieee")
         _store_tile(dv_ptr, dv, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         for row in tl.range(0, K, BLOCK_K, disable_licm=True):
-            q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row)
+            q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, row, GROUP)
             d = _load_tile(d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
             end = _load_state(end_ptr, index, row, first, K, V, BLOCK_K, BLOCK_V) * whole
             end += tl.dot(tl.trans(_scaled(q, since, f_ptr)), d, input_precision="ieee")

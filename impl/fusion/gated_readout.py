@@ -30,8 +30,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def gated_readout(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     gate: Float[Tensor, "B T H V"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -42,7 +42,8 @@ def gated_readout(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``o[t] = S[t]^T q[t] * sigmoid(gate[t])`` and ``S[T]``; the state is float32 on chip.
 
-    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
+    and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(gated_readout, q, k, v, gate, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

@@ -95,8 +95,6 @@ def ssd(
     """
     size = sequence_sizes(ssd, x, dt, a, b, c, h0=h0, cu_seqlens=cu_seqlens)
     at_most(size, N=256)
-    if size["H"] % size["G"]:
-        raise ValueError(f"H={size['H']}, want a multiple of G={size['G']}")
     return step_states(c, b, x, dt, None, a, h0, cu_seqlens, size["S"], strip, corrects=False)
 
 
