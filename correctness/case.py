@@ -12,7 +12,7 @@ millions is not averaged away.
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,11 +160,21 @@ def _own_errors(
             return gradients(reference, inputs, one)
         return dict(enumerate(reference(**inputs)))
 
+    def draws() -> Iterator[tuple[dict[Any, Tensor], dict[Any, Tensor]]]:
+        for seed in range(1, DRAWS + 1):
+            exact = reference.inputs(dict(dims), seed, extreme=extreme)
+            inputs = {name: x.to(dtype).to(device) for name, x in exact.items()}
+            yield answers(inputs), answers(to(inputs, torch.float64))
+
+    return worst_figures(draws())
+
+
+def worst_figures(
+    draws: Iterable[tuple[Mapping[Any, Tensor], Mapping[Any, Tensor]]],
+) -> Mapping[Any, Figures]:
+    """The worst figures of each tensor over draws of the reference's answers, plain and true."""
     worst: dict[Any, Figures] = {}
-    for seed in range(1, DRAWS + 1):
-        exact = reference.inputs(dict(dims), seed, extreme=extreme)
-        inputs = {name: x.to(dtype).to(device) for name, x in exact.items()}
-        plain, truth = answers(inputs), answers(to(inputs, torch.float64))
+    for plain, truth in draws:
         largest = max(rms(true) for true in truth.values())
         for name, true in truth.items():
             found, before = _figures(plain[name], true, largest), worst.get(name, (0.0, 0.0))

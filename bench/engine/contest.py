@@ -236,13 +236,12 @@ class Truth:
 
     def compare(self, case: "Case | Layer") -> tuple[float, str]:
         """Relative root mean square error of the worst output, and what breaks the bound, if any."""
-        from correctness.case import Case, compare_all, rms
+        from correctness.case import compare_all, rms
 
         inputs = case.inputs()
         got = dict(enumerate(case.run(inputs)))
         true, plain = self._of(case, inputs)
-        own = case.own_errors() if isinstance(case, Case) else None
-        compared = compare_all("output ", got, true, plain, case.dtype, own)
+        compared = compare_all("output ", got, true, plain, case.dtype, case.own_errors())
         broken = [each for each in compared if not each.excess <= 1]
         errors = [rms(mine.double() - true[i]) / (rms(true[i]) or 1.0) for i, mine in got.items()]
         reasons = [f"{each.what} errs {each.error:.3g}, bound {each.bound:.3g}" for each in broken]

@@ -6,13 +6,14 @@ its own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from correctness.case import Figures
     from impl.registry import Plugin
 
 AXES = ("B", "T", "D")
@@ -28,18 +29,20 @@ class Layer:
     dtype: "torch.dtype"
     device: str = "cpu"
     knobs: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    """Of the weights and, one more, of the tokens."""
 
     def refusal(self) -> None:
         """A mixer declares nothing that it does not accept: it raises."""
 
     def module(self) -> Any:
-        """The mixer, with weights of one fixed seed rounded to the dtype."""
+        """The mixer, with weights rounded to the dtype."""
         import torch
 
         make = self.plugin.run
         assert make is not None
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(self.seed)
             made = make(self.dims["D"], **self.knobs)
         return made.to(self.dtype).to(self.device).requires_grad_(requires_grad=False)
 
@@ -49,7 +52,7 @@ class Layer:
 
         check(self.dims)
         shape = tuple(self.dims[axis] for axis in AXES)
-        rng = torch.Generator().manual_seed(1)
+        rng = torch.Generator().manual_seed(1 + self.seed)
         x = torch.randn(shape, generator=rng, dtype=torch.float64)
         return {"x": x.to(self.dtype).to(self.device)}
 
@@ -67,6 +70,20 @@ class Layer:
             y, state = mixer.step(x[:, t], state)
             steps.append(y)
         return (torch.stack(steps, dim=1),)
+
+    def own_errors(self) -> "Mapping[Any, Figures]":
+        """The step form's worst figures in the dtype over further draws of weights and tokens."""
+        import torch
+
+        from correctness.case import DRAWS, worst_figures
+
+        def answers(each: Layer, dtype: torch.dtype) -> "dict[int, Tensor]":
+            return dict(enumerate(each.stepped(each.inputs(), dtype)))
+
+        draws = [replace(self, seed=self.seed + 1 + i) for i in range(DRAWS)]
+        return worst_figures(
+            (answers(each, self.dtype), answers(each, torch.float64)) for each in draws
+        )
 
     def compulsory_bytes(self) -> int:
         """Bytes of the tokens and the weights read once and of the output written once."""

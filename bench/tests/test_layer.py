@@ -61,6 +61,21 @@ def test_a_layer_unlike_its_step_form_has_no_time(monkeypatch: pytest.MonkeyPatc
     assert all("at these sizes" in each.reason for each in results.outcomes)
 
 
+def test_the_bound_knows_what_the_step_form_errs_by_on_other_weights_and_tokens() -> None:
+    one = layer()
+    other = dataclasses.replace(one, seed=1)
+    assert not torch.equal(one.inputs()["x"], other.inputs()["x"])
+    weights = zip(one.module().parameters(), other.module().parameters(), strict=True)
+    assert any(not torch.equal(mine, its) for mine, its in weights)
+    alone = [dataclasses.replace(one, seed=seed) for seed in range(1, 5)]
+    apart = [each.stepped(each.inputs(), torch.float64)[0] for each in alone]
+    near = [each.stepped(each.inputs(), torch.float32)[0] for each in alone]
+    errors = [
+        float((mine - true).norm() / true.norm()) for mine, true in zip(near, apart, strict=True)
+    ]
+    assert one.own_errors()[0][0] == pytest.approx(max(errors))
+
+
 def test_a_length_that_a_mixer_refuses_is_unsupported() -> None:
     long = dataclasses.replace(FEW, sizes={"B": 1, "T": 129, "D": 4}, metrics=("error",))
     knobs = ("mixers.cosformer(horizon=1024)", BARE)
