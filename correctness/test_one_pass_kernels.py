@@ -77,30 +77,36 @@ def test_a_forward_pass_that_loads_a_chunk_again_reaches_nothing_else(plugin_id)
 @pytest.mark.parametrize(
     "plugin_id",
     [
+        "chunkwise.gla_fused",
+        "chunkwise.linear_attention_fused",
+        "chunkwise.sigmoid_mlstm_fused",
+        "chunkwise.ssd_fused",
         "delta.chunkwise",
         "delta.gated_chunkwise",
         "delta.product_fused",
         "dplr.channel_gated_fused",
         "dplr.generalised_fused",
+        "fusion.gated_readout",
     ],
 )
 @pytest.mark.parametrize("checkpoint", [16, 32], ids=["side by side", "piece by piece"])
-@pytest.mark.parametrize("ends", [None, [0, 5, 5, 70]], ids=["one", "packed"])
+@pytest.mark.parametrize("ends", [None, [0, 20, 20, 70]], ids=["one", "packed"])
 def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpoint, ends):
     plugin = load(plugin_id)
     op = find(plugin.op or "")
-    dims = {"B": 1, "T": 70, "H": 2, "K": 5, "V": 3, "R": 2}
+    dims = {"B": 1, "T": 70, "H": 2, "K": 5, "V": 3, "R": 2, "P": 3, "G": 1, "N": 5}
     case = Case(plugin, op, {axis: dims[axis] for axis in op.axes()}, torch.float32)
     run = plugin.run
     assert run is not None
     given = case.inputs()
     given.pop("h0", None)
     packing = {} if ends is None else {"cu_seqlens": torch.tensor(ends)}
+    chunk = {"chunk": min(plugin.knobs["chunk"])} if "chunk" in plugin.knobs else {}
 
     def gradients(**knobs: int) -> list[torch.Tensor]:
         leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
         with interpret():
-            o, state = run(**leaves, **packing, chunk=min(plugin.knobs["chunk"]), **knobs)
+            o, state = run(**leaves, **packing, **chunk, **knobs)
             return list(torch.autograd.grad(o.sum() + state.sum(), list(leaves.values())))
 
     for kept, few in zip(gradients(checkpoint=checkpoint), gradients(checkpoint=128), strict=True):
