@@ -1,9 +1,10 @@
 """What the equation of motion promises of oscillators, and what it does not."""
 
+import pytest
 import torch
 from torch import Tensor
 
-from impl.oscillators.coupled import resolvent
+from impl.oscillators.coupled import resolvent, scan
 from impl.oscillators.damped import bilinear
 
 WIDE = torch.float64
@@ -57,3 +58,30 @@ def test_coupling_of_low_rank_may_drive_oscillators_apart_unless_it_damps_them()
     assert coupled(p, q) > 1
     assert coupled(p, p) > 1
     assert coupled(p, -p) < 1
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_bank_as_small_as_the_reported_one_fits_damped_waves_before_it_is_trained(
+    rank: int,
+) -> None:
+    # 16 states, 128 steps and the printed ranges; where an error of 0.854 stayed for 50 epochs, neither
+    # size nor first values nor coupling are the reason: a readout by least squares is enough
+    rng = torch.Generator().manual_seed(0)
+
+    def draw(low: float, high: float, count: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=rng, dtype=WIDE)
+
+    bank = draw(0.01, 0.1, 8), draw(0.2, 0.8, 8)
+    p, q = (torch.randn(8, rank, generator=rng, dtype=WIDE) / 8 for _ in range(2))
+    push = torch.zeros(1, 128, 16, dtype=WIDE)
+    push[0, 0] = resolvent(*bank, p, q)[:, 8:].sum(1)
+    states = scan(*bank, p, q, push)[0]
+    states = states / states.norm(dim=0)
+
+    w, z, t = draw(0.01, 0.1, 64), draw(0.2, 0.8, 64), torch.arange(128, dtype=WIDE)[:, None]
+    waves = torch.exp(-z * w * t) * torch.cos(w * (1 - z**2).sqrt() * t + draw(0, 6.28, 64))
+    # weights stay moderate, as a trained readout's would
+    ridge = 1e-3 * torch.eye(16, dtype=WIDE)
+    readout = torch.linalg.solve(states.mT @ states + ridge, states.mT @ waves)
+    left = (states @ readout - waves).square().sum() / waves.square().sum()
+    assert left < 1e-3
