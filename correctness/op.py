@@ -63,14 +63,14 @@ class Op:
         rng = torch.Generator().manual_seed(seed)
         return {
             name: self.draw.get(name, normal)(
-                tuple(dims[axis] for axis in axes), rng, extreme=extreme
+                tuple(size(axis, dims) for axis in axes), rng, extreme=extreme
             )
             for name, axes in self.inputs_axes.items()
         }
 
     def check_dims(self, dims: Mapping[str, int]) -> None:
         """ValueError unless ``dims`` gives every axis of the op a size of at least one."""
-        wanted = {axis for axes in self.inputs_axes.values() for axis in axes}
+        wanted = set(self.axes())
         if set(dims) != wanted or min(dims.values(), default=1) < 1:
             given = "-".join(f"{axis}{size}" for axis, size in dims.items())
             want = "-".join(f"{axis}.." for axis in self.axes())
@@ -80,12 +80,13 @@ class Op:
 
     def axes(self) -> list[str]:
         """The axes of the inputs, in order of appearance."""
-        return list(dict.fromkeys(axis for axes in self.inputs_axes.values() for axis in axes))
+        named = (axis for axes in self.inputs_axes.values() for axis in axes)
+        return list(dict.fromkeys(axis.partition("+")[0] for axis in named))
 
     def compulsory_bytes(self, dims: Mapping[str, int], dtype: torch.dtype) -> int:
         """Bytes of every input read once and every output written once."""
         axes = [*self.inputs_axes.values(), *self.output_axes]
-        return sum(math.prod(dims[axis] for axis in each) for each in axes) * dtype.itemsize
+        return sum(math.prod(size(axis, dims) for axis in each) for each in axes) * dtype.itemsize
 
     def reaches(self, name: str, output: int) -> bool:
         """Whether an output depends on an input; only a final state may ignore one."""
@@ -135,6 +136,12 @@ def op(
         )
 
     return build
+
+
+def size(axis: str, dims: Mapping[str, int]) -> int:
+    """The size of an axis; ``V+1`` is one longer than V."""
+    alone, _, more = axis.partition("+")
+    return dims[alone] + int(more or 0)
 
 
 def find(name: str) -> Op:

@@ -7,8 +7,6 @@ from torch import Tensor
 from correctness.op import HEADS, normal, op
 from correctness.ops.sigmoid_mlstm import forgetting
 
-SIZES = (*HEADS[:-1], {"B": 1, "T": 131, "H": 1, "K": 24, "V": 40})
-
 
 def writing(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> Tensor:
     """Normal, before the exponential; extreme: a third each of 15, where xLSTM 7B caps it, 0 and -20."""
@@ -24,8 +22,7 @@ def writing(shape: tuple[int, ...], rng: torch.Generator, *, extreme: bool) -> T
     state="h0",
     packs=True,
     state_ignores=("q",),
-    sizes=[{**dims, "W": dims["V"] + 1} for dims in SIZES],
-    refused=({"B": 1, "T": 7, "H": 1, "K": 16, "V": 16, "W": 16},),
+    sizes=(*HEADS[:-1], {"B": 1, "T": 131, "H": 1, "K": 24, "V": 40}),
 )
 def exponential_mlstm(
     q: Float[Tensor, "B T H K"],
@@ -33,11 +30,11 @@ def exponential_mlstm(
     v: Float[Tensor, "B T H V"],
     i: Float[Tensor, "B T H"],
     f: Float[Tensor, "B T H"],
-    h0: Float[Tensor, "B H K W"] | None = None,
-) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K W"]]:
+    h0: Float[Tensor, "B H K V+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V+1"]]:
     """``[C | n][t] = sigmoid(f) [C | n][t-1] + exp(i) k [v | 1]^T``, ``o = C^T q / max(|n . q|, 1)``.
 
-    The state is C and, as column W = V + 1, n. Both are what they are: no running maximum scales them.
+    The state is C and, as its last column, n. Both are what they are: no running maximum scales them.
     """
     batch, length, heads, width = k.shape
     values = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)

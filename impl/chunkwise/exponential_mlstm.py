@@ -34,14 +34,12 @@ def exponential_mlstm(
     v: Float[Tensor, "B T H V"],
     i: Float[Tensor, "B T H"],
     f: Float[Tensor, "B T H"],
-    h0: Float[Tensor, "B H K W"] | None = None,
+    h0: Float[Tensor, "B H K V+1"] | None = None,
     *,
     chunk: int = 64,
-) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K W"]]:
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V+1"]]:
     """``o = C^T q / max(|n . q|, 1)`` and the last ``[C | n]``; fp32, fp64 for fp64 inputs."""
-    sizes = axis_sizes(exponential_mlstm, q, k, v, i, f, h0)
-    if sizes.get("W", sizes["V"] + 1) != sizes["V"] + 1:
-        raise ValueError(f"h0 has W={sizes['W']}, want V + 1 = {sizes['V'] + 1}")
+    length = axis_sizes(exponential_mlstm, q, k, v, i, f, h0)["T"]
     # steps that fill the last chunk keep everything and write nothing: their keys are zero
     g = cut(logsigmoid(f.to(accumulation_dtype(f))), chunk)
     q, k, i, values = (cut(x, chunk) for x in (q, k, i, pad(v, (0, 1), value=1.0)))
@@ -53,6 +51,6 @@ def exponential_mlstm(
     fresh = (until * keys).mT @ values
     start = torch.zeros_like(fresh[:, :, 0]) if h0 is None else h0.to(fresh.dtype)
     before, last = states_between(fresh, since[..., -1:, :], start)
-    found = join((q @ keys.mT * gaps.exp()) @ values + since * (q @ before), sizes["T"])
+    found = join((q @ keys.mT * gaps.exp()) @ values + since * (q @ before), length)
     o = found[..., :-1] / found[..., -1:].abs().clamp_min(1)
     return o.to(v.dtype), last.to(v.dtype)
