@@ -22,6 +22,7 @@ from torch.nn.functional import pad
 from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
 from impl.common.decays import segment_sums, states_between
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 BLOCK = 16
@@ -34,16 +35,20 @@ BLOCK = 16
     knobs={"chunk": (16, 64, 128)},
 )
 def gla(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
     chunk: int = 64,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
-    """``S[t] = exp(g) S[t-1] + k v^T``, ``o = S^T q``; fp32 throughout, fp64 for fp64 inputs."""
+    """``S[t] = exp(g) S[t-1] + k v^T``, ``o = S^T q``; fp32 throughout, fp64 for fp64 inputs.
+
+    Head h of v and g reads group h // (H / G) of q and k, which are copied where G is not H.
+    """
     length = axis_sizes(gla, q, k, v, g, h0)["T"]
+    q, k = (repeat_heads(each, v.shape[2]) for each in (q, k))
     cuts = (cut(each, chunk) for each in (q, k, v, g))
     q, k, values, g = (each.unflatten(3, (-1, BLOCK)) for each in cuts)  # [B, H, N, n, 16, K]
 

@@ -1,4 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
 """Fused gated linear attention: blocks of 16 steps, the state never leaves the chip.
 
 One program a sequence, head and some columns of V walks the blocks. Where unfused forms cut a chunk
@@ -20,9 +21,10 @@ exponential in A and dA = D V^T * (i >= j),
 
 and g[t] has the gradient of every path over t: from j < t to i >= t inside the block, from S to
 i >= t, from j < t to R, and from S to R. The difference of q dq and k dk summed from the end would
-cancel. Forwards every tensor moves once. It pays with 16 K exponentials and vector operations a step, of
-V beyond 64 columns twice, with T / 16 dependent steps, and backwards with one state in ``checkpoint``
-steps, written and read once.
+cancel. Forwards every tensor moves once. It pays with 16 K exponentials and vector operations a step,
+anew for every 64 columns of V, 32 where K is beyond 128, with T / 16 dependent steps, and backwards with
+one state in ``checkpoint`` steps, written and read once. Heads of V that share one of q and k read it
+where it lies; backwards dq and dk are then written in float32 for every head, read again and summed.
 """
 
 from typing import Any
@@ -33,6 +35,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from impl.common.heads import sum_heads
 from impl.common.sequences import (
     at_most,
     block,
@@ -49,8 +52,8 @@ from impl.common.sequences import (
 from impl.registry import implements
 
 BLOCK_T: tl.constexpr = tl.constexpr(16)
-COLUMNS = 64
-"""Of V to a program forwards: a float32 state of 128 x 64 is 32 registers a thread."""
+COLUMNS, STATE = 64, 128 * 64
+"""Columns of V and numbers of the state that a program has forwards: 32 registers a thread."""
 CHANNELS, TILE = 32, 16
 """Rows and columns of the state that gradients take at a time: more spill registers."""
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
@@ -73,11 +76,11 @@ def _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K: tl.constexpr, firs
 @triton.jit
 def _after_block(
     state, k_ptr, v_ptr, g_ptr, rows, left, head, first, H, K, V,
-    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Columns from ``first`` of the state behind a block from those before it."""
     inside = tl.arange(0, BLOCK_T) < left
-    k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+    k = load_rows(k_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K)
     v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
     g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
     until = _log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K)
@@ -90,7 +93,7 @@ def _after_block(
 def _gla_fused_kernel(
     q_ptr, k_ptr, v_ptr, g_ptr, h0_ptr, cu_seqlens_ptr, o_ptr, last_ptr, starts_ptr,
     T, H, K, V,
-    CHECKPOINT: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    CHECKPOINT: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     sequence, head = index // H, index % H
@@ -104,7 +107,7 @@ def _gla_fused_kernel(
 
     for done in range(0, length, BLOCK_T):
         rows, inside = begin + done + steps, done + steps < length
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = load_rows(k_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K)
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
         g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
         # one condition is known to the compiler, the other is not
@@ -112,7 +115,7 @@ def _gla_fused_kernel(
             if done % CHECKPOINT == 0:
                 place = (kept + done // CHECKPOINT) * H + head
                 store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
-        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
+        q = load_rows(q_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K)
         gap = tl.zeros((BLOCK_T, BLOCK_K), tl.float32)  # log decay from step j to each
         ahead = tl.zeros((1, BLOCK_K), tl.float32)  # g[j + 1]
         scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
@@ -130,19 +133,20 @@ def _gla_fused_kernel(
         o += tl.dot(read, state.to(q.dtype), input_precision="ieee")
         store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V, first)
         state = _after_block(
-            state, k_ptr, v_ptr, g_ptr, rows, length - done, head, first, H, K, V, BLOCK_K, BLOCK_V
-        )
+            state, k_ptr, v_ptr, g_ptr, rows, length - done, head, first, H, K, V,
+            BLOCK_K, BLOCK_V, GROUP,
+        )  # fmt: skip
     store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
 
 
 @triton.jit
 def _before_block(
     end, q_ptr, g_ptr, d_o_ptr, rows, left, head, first, H, K, V,
-    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Columns from ``first`` of the gradient of the state before a block from those of that behind."""
     inside = tl.arange(0, BLOCK_T) < left
-    q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
+    q = load_rows(q_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K)
     d_o = load_rows(d_o_ptr, rows, inside, head, H, V, BLOCK_V, first)
     g = load_rows(g_ptr, rows, inside, head, H, K, BLOCK_K).to(tl.float32) * LOG2_E
     read = (q * tl.exp2(tl.cumsum(g, axis=0))).to(q.dtype)
@@ -155,6 +159,7 @@ def _block_gradients(
     q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, d_o_ptr, ends_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr,
     rows, left, place, head, H, K, V,
     BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one block from S, R and what it was given, some channels at a time."""
     steps = tl.arange(0, BLOCK_T)
@@ -181,8 +186,8 @@ def _block_gradients(
             dk += tl.dot(v, tl.trans(end), input_precision="ieee")
             through += tl.sum(state.to(tl.float32) * end.to(tl.float32), axis=1)
 
-        q = load_rows(q_ptr, rows, inside, head, H, K, TILE_K, channel)
-        k = load_rows(k_ptr, rows, inside, head, H, K, TILE_K, channel)
+        q = load_rows(q_ptr, rows, inside, head // GROUP, H // GROUP, K, TILE_K, channel)
+        k = load_rows(k_ptr, rows, inside, head // GROUP, H // GROUP, K, TILE_K, channel)
         g = load_rows(g_ptr, rows, inside, head, H, K, TILE_K, channel).to(tl.float32) * LOG2_E
         dq *= tl.exp2(tl.cumsum(g, axis=0))
         dk *= tl.exp2(_log_decay_to_end(g_ptr, rows, left, head, H, K, TILE_K, channel))
@@ -209,7 +214,7 @@ def _block_gradients(
         store_rows(dg_ptr, dg, rows, inside, head, H, K, TILE_K, channel)
 
     scores = tl.where(start >= to, scores, 0.0).to(d_o_ptr.dtype.element_ty)
-    k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+    k = load_rows(k_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K)
     until = tl.exp2(_log_decay_to_end(g_ptr, rows, left, head, H, K, BLOCK_K))
     write = (k * until).to(k.dtype)
     for first in range(0, V, BLOCK_V):
@@ -226,6 +231,7 @@ def _gla_pieces_kernel(
     states_ptr, ends_ptr, end_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr, dh0_ptr,
     T, H, K, V,
     CHECKPOINT: tl.constexpr, BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
     sequence, head = index // H, index % H
@@ -242,40 +248,40 @@ def _gla_pieces_kernel(
         blocks = tl.cdiv(rest, BLOCK_T)
         # what one thread wrote others read: the threads of the program meet in between
         tl.debug_barrier()
-        for first in range(0, V, BLOCK_V):
+        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
             at = (kept + nth) * H + head
             state = load_state(starts_ptr, at, K, V, BLOCK_K, BLOCK_V, first)
-            for i in range(blocks):
+            for i in tl.range(blocks, disable_licm=True):
                 store_state(states_ptr, state, place + i, K, V, BLOCK_K, BLOCK_V, first)
                 done = i * BLOCK_T
                 state = _after_block(
                     state, k_ptr, v_ptr, g_ptr, here + done + steps, rest - done, head, first,
-                    H, K, V, BLOCK_K, BLOCK_V,
+                    H, K, V, BLOCK_K, BLOCK_V, GROUP,
                 )  # fmt: skip
             end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
             if turn > 0:
                 end += load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
             elif d_last_ptr is not None:
                 end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
-            for i in range(blocks):
+            for i in tl.range(blocks, disable_licm=True):
                 before = blocks - 1 - i
                 store_state(ends_ptr, end, place + before, K, V, BLOCK_K, BLOCK_V, first)
                 done = before * BLOCK_T
                 end = _before_block(
                     end, q_ptr, g_ptr, d_o_ptr, here + done + steps, rest - done, head, first,
-                    H, K, V, BLOCK_K, BLOCK_V,
+                    H, K, V, BLOCK_K, BLOCK_V, GROUP,
                 )  # fmt: skip
             store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
             if dh0_ptr is not None:  # noqa: SIM102
                 if nth == 0:
                     store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
         tl.debug_barrier()
-        for i in range(blocks):
+        for i in tl.range(blocks, disable_licm=True):
             done = i * BLOCK_T
             _block_gradients(
                 q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, d_o_ptr, ends_ptr,
                 dq_ptr, dk_ptr, dv_ptr, dg_ptr, here + done + steps, rest - done, place + i, head,
-                H, K, V, BLOCK_K, TILE_K, BLOCK_V,
+                H, K, V, BLOCK_K, TILE_K, BLOCK_V, GROUP,
             )  # fmt: skip
 
 
@@ -286,7 +292,7 @@ class _GlaFused(torch.autograd.Function):
         h0 = None if h0 is None else h0.contiguous()
         o, starts = torch.empty_like(v), None
         last = v.new_empty(*(sizes[axis] for axis in "SHKV"))
-        ctx.launch = grid, options = _launch(sizes, checkpoint)
+        ctx.launch = grid, options = _launch(sizes, checkpoint, v.dtype)
         if any(ctx.needs_input_grad):
             pieces = chunk_count(sizes, checkpoint, cu_seqlens)
             # an empty sequence has a place too
@@ -306,19 +312,28 @@ class _GlaFused(torch.autograd.Function):
         end = torch.empty(programs, *starts.shape[2:], dtype=torch.float32, device=v.device)
         dq, dk, dv, dg = (torch.empty_like(each) for each in (q, k, v, g))
         dh0 = None if h0 is None else torch.empty_like(h0)
+        if options["GROUP"] > 1:
+            # of each head, to be summed
+            dq, dk = (torch.empty_like(g, dtype=torch.float32) for _ in "qk")
         _gla_pieces_kernel[(programs,)](
             q, k, v, g, starts, d_o, d_last, cu_seqlens,
             states, torch.empty_like(states), end, dq, dk, dv, dg, dh0,
             **options | {"BLOCK_V": TILE, "TILE_K": min(options["BLOCK_K"], CHANNELS), "num_warps": 8, "num_stages": 1},
         )  # fmt: skip
-        return dq, dk, dv, dg, dh0, None, None, None
+        return sum_heads(dq, q), sum_heads(dk, k), dv, dg, dh0, None, None, None
 
 
-def _launch(sizes: dict[str, int], checkpoint: int) -> tuple[tuple[int, int], dict[str, int]]:
+def _launch(
+    sizes: dict[str, int], checkpoint: int, dtype: torch.dtype
+) -> tuple[tuple[int, int], dict[str, int]]:
     """Grid and size arguments that both kernels share."""
     options = {axis: sizes[axis] for axis in "THKV"} | {"CHECKPOINT": checkpoint}
-    options |= {"BLOCK_K": block(sizes["K"]), "BLOCK_V": min(block(sizes["V"]), COLUMNS)}
+    options |= {"BLOCK_K": block(sizes["K"]), "GROUP": sizes["H"] // sizes["G"]}
+    options["BLOCK_V"] = min(block(sizes["V"]), COLUMNS, STATE // options["BLOCK_K"])
     options["num_warps"] = 8 if options["BLOCK_K"] * options["BLOCK_V"] > 4096 else 4
+    if dtype.itemsize > 2:
+        # unless told how many registers there are, ptxas leaves half of them, and spills
+        options["maxnreg"] = 255
     return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], options["BLOCK_V"])), options
 
 
@@ -327,15 +342,15 @@ def _launch(sizes: dict[str, int], checkpoint: int) -> tuple[tuple[int, int], di
     source="S. Yang, B. Wang, Y. Shen, R. Panda and Y. Kim, ICML 2024, arXiv:2312.06635",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"checkpoint": (16, 64, 128)},
 )
 def gla_fused(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -345,10 +360,11 @@ def gla_fused(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = exp(g) S[t-1] + k v^T``, ``o = S^T q``; the state is float32 on chip.
 
-    ``checkpoint`` is the number of steps between the states that the backward pass keeps. With
-    ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    ``checkpoint`` is the number of steps between the states that the backward pass keeps. Head h
+    of v and g reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1 and
+    ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(gla_fused, q, k, v, g, h0=h0, cu_seqlens=cu_seqlens)
-    at_most(sizes, K=128, V=128)
+    at_most(sizes, K=256, V=256)
     o, last = _GlaFused.apply(q, k, v, g, h0, cu_seqlens, sizes, checkpoint)
     return o, last

@@ -1,5 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """SSD on chip: a program walks the chunks of a head, some columns of the state in registers.
 
 With L[i, j] = exp(dt[j+1] a + ... + dt[i] a) for i >= j, from[i] and to[j] its columns before the first
@@ -7,10 +7,11 @@ step and its row of the last, and X = dt x,
 
     O = (C B^T * L) X + from C S,    S <- from[last] S + B^T (to X)
 
-Forwards the state is kept at every ``checkpoint`` steps. Backwards one program takes some heads of a
-group, over these pieces from the right. For every head of a piece it rebuilds the states before the
-chunks, walks back with G, the gradient of S after a chunk, and leaves both in tensors of one piece.
-Then, with D = dO, chunk by chunk,
+Forwards a program takes 64 columns of x, 32 where N is beyond 128, and each asks for b and c anew. The
+state is kept at every ``checkpoint`` steps. Backwards one program takes some heads of a group, over
+these pieces from the right. For every head of a piece it rebuilds the states before the chunks, walks
+back with G, the gradient of S after a chunk, and leaves both in tensors of one piece. Then, with
+D = dO, chunk by chunk,
 
     dX = (B C^T * L^T) D + to B G,    dx = dt dX,          G <- from[last] G + C^T (from D)
     dB = dt ((x D^T * L^T) C + to x G^T)
@@ -41,10 +42,12 @@ from impl.common.sequences import (
     store_state,
 )
 
-WIDEST = 128
+WIDEST = 256
 """Largest N and P."""
-TILE = 64
-"""Columns of the state a program walks: 128 x 64 numbers in float32 are 32 registers a thread."""
+COLUMNS, STATE = 64, 128 * 64
+"""Columns and numbers of the state a program walks: 128 x 64 in float32 are 32 registers a thread."""
+PART: tl.constexpr = tl.constexpr(64)
+"""Columns of b and c to a product of their rows where N is more than twice as many."""
 BACK = 16
 """Steps of a chunk and columns of the state that gradients take at a time: more spills registers."""
 
@@ -55,9 +58,13 @@ def ssd_walk(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``o`` and ``S[T]`` of SSD; at most ``heads`` heads of a group share a program backwards."""
     meta = {axis: sizes[axis] for axis in "THPGN"} | {"BLOCK_T": chunk}
-    meta |= {"BLOCK_P": min(block(sizes["P"]), TILE), "BLOCK_N": block(sizes["N"])}
+    meta |= {"BLOCK_N": block(sizes["N"])}
+    meta["BLOCK_P"] = min(block(sizes["P"]), COLUMNS, STATE // meta["BLOCK_N"])
     # loads ahead of their use cost the registers that the chunk needs
     meta |= {"EVERY": max(1, checkpoint // chunk), "num_warps": 8, "num_stages": 1}
+    if x.dtype.itemsize > 2:
+        # unless told how many registers there are, ptxas leaves most of them, and spills
+        meta |= {"maxnreg": 255}
     return _Walk.apply(x, dt, a, b, c, h0, cu_seqlens, sizes, meta, heads)  # pyright: ignore[reportReturnType]
 
 
@@ -159,6 +166,17 @@ def _after_chunk(
 
 
 @triton.jit
+def _scores(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T: tl.constexpr):
+    """Every row of c times every row of b, [BLOCK_T, BLOCK_T], some columns at a time."""
+    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+    for first in tl.range(0, N, PART, disable_licm=True):
+        c = load_rows(c_ptr, rows, inside, group, G, N, PART, first)
+        b = load_rows(b_ptr, rows, inside, group, G, N, PART, first)
+        scores += tl.dot(c, tl.trans(b), input_precision="ieee")
+    return scores
+
+
+@triton.jit
 def _ssd_walk_kernel(
     x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, h0_ptr, cu_seqlens_ptr, o_ptr, last_ptr, starts_ptr,
     T, H, P, G, N,
@@ -183,11 +201,18 @@ def _ssd_walk_kernel(
                 store_state(starts_ptr, state, place, N, P, BLOCK_N, BLOCK_P, first)
         dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
         c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
-        b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
+        if BLOCK_N <= 2 * PART:
+            b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
         x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
         o = tl.dot(c, state.to(c.dtype), input_precision="ieee")
         o *= tl.exp(tl.cumsum(g, axis=0))[:, None]
-        scores = tl.dot(c, tl.trans(b), input_precision="ieee") * _between(g, 0, BLOCK_T)
+        if BLOCK_N <= 2 * PART:
+            scores = tl.dot(c, tl.trans(b), input_precision="ieee")
+        else:
+            # c again and b, in parts: whole they take the registers of the state
+            tl.debug_barrier()
+            scores = _scores(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T)
+        scores *= _between(g, 0, BLOCK_T)
         write = (x * dt[:, None]).to(x.dtype)
         o += tl.dot(scores.to(x.dtype), write, input_precision="ieee")
         store_rows(o_ptr, o, rows, inside, head, H, P, BLOCK_P, first)
