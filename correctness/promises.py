@@ -331,11 +331,12 @@ def grouped_heads(case: Case) -> list[Comparison]:
 
     def first(heads: int) -> dict[str, Tensor]:
         return {
-            name: x.narrow(2, 0, heads) if name in takes else x for name, x in case.inputs().items()
+            name: x.narrow(axes[name].index("G"), 0, heads) if name in takes else x
+            for name, x in case.inputs().items()
         }
 
     def repeated(**given: Tensor) -> tuple[Tensor, ...]:
-        copies = {name: given[name].repeat_interleave(3, dim=2) for name in takes}
+        copies = {name: given[name].repeat_interleave(3, axes[name].index("G")) for name in takes}
         return case.op(**given | copies)
 
     _must_raise(case, first(4), (ValueError,), "H=6 is no multiple of G=4")
