@@ -54,8 +54,10 @@ from impl.common.halved_decays_on_chip import (
 )
 from impl.common.sequences import block, chunk_count, chunk_of, first_chunk, span
 
-WIDEST = 128
+WIDEST = 256
 """Largest K and V."""
+WIDE = 128
+"""K up to which a program holds as many columns of V; past it, a quarter."""
 TILE = 16
 """Channels that the triangles take at a time: more spill on compute capability 8.0."""
 
@@ -88,7 +90,7 @@ class _Walk(torch.autograd.Function):
             starts = v.new_empty(pieces, *last.shape[1:])
             if checkpoint == chunk:
                 kept = _kept(v, v.shape[:-1], chunk, tied=kappa is None)
-        meta, grid = _meta(sizes, chunk)
+        meta, grid = _meta(sizes, chunk, v.dtype)
         _dplr_walk_kernel[grid](
             q, k, v, kappa, rate, g, h0, cu_seqlens, o, last, starts, *kept,
             CHECKPOINT=checkpoint, TILE=TILE, **meta,
@@ -121,7 +123,7 @@ def _side_by_side(ctx: Any, given: tuple[Any, ...], kept: list[Any], made: list[
     sizes, ends = ctx.sizes, torch.empty_like(starts)
     # where tied, dR is the gradient of v
     dr = dv if kappa is None else torch.empty_like(v)
-    meta, grid = _meta(sizes, ctx.chunk)
+    meta, grid = _meta(sizes, ctx.chunk, v.dtype)
     _dplr_reverse_walk_kernel[grid](
         q, k, kappa, rate, g, *triangles, d_o, d_last, cu_seqlens,
         None if kappa is None else dv, dr, ends, dh0, **meta,
@@ -142,7 +144,7 @@ def _piece_by_piece(ctx: Any, given: tuple[Any, ...], made: list[Any]) -> None:
     dr = v.new_empty(programs, ctx.chunk, sizes["V"])
     rows = (programs, ctx.checkpoint)
     u, *triangles = _kept(v, rows, ctx.chunk, tied=kappa is None)
-    meta, _ = _meta(sizes, ctx.chunk)
+    meta, _ = _meta(sizes, ctx.chunk, v.dtype)
     meta |= _tiles(meta["BLOCK_K"], meta["BLOCK_V"]) | {"num_warps": 8}
     meta["BLOCK_V"] = meta["TILE_V"]
     _dplr_backward_kernel[(programs,)](
@@ -157,12 +159,18 @@ def _kept(v: Tensor, rows: Any, chunk: int, *, tied: bool) -> tuple[Tensor | Non
     return v.new_empty(*rows, v.shape[-1]), *triangles, *((None,) * (4 - len(triangles)))
 
 
-def _meta(sizes: dict[str, int], chunk: int) -> tuple[dict[str, int], tuple[int, int]]:
+def _meta(
+    sizes: dict[str, int], chunk: int, dtype: torch.dtype
+) -> tuple[dict[str, Any], tuple[int, int]]:
     """Size arguments that all kernels share, and the grid of a walk."""
     meta = {axis: sizes[axis] for axis in "THKV"}
-    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "BLOCK_V": block(sizes["V"])}
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
+    wide = meta["BLOCK_K"] > WIDE
+    meta |= {"BLOCK_V": min(block(sizes["V"]), WIDE // 4 if wide else WIDE)}
     # 16 rows of a state a warp; no loads ahead, for what they hold spills
-    meta |= {"num_warps": 8 if meta["BLOCK_V"] > 64 else 4, "num_stages": 1}
+    meta |= {"num_warps": 8 if wide or meta["BLOCK_V"] > 64 else 4, "num_stages": 1}
+    # unless told how many registers there are, ptxas leaves half to other programs, and spills
+    meta |= {"maxnreg": 255 if wide or dtype == torch.float32 else None}
     return meta, (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"]))
 
 
@@ -430,12 +438,17 @@ def _step(
         wrong -= tl.dot(v, fed, input_precision="ieee")
     u = tl.dot(wrong.to(dtype), inverse, input_precision="ieee").to(dtype)
     if o_ptr is not None:
+        if BLOCK_K > 128:
+            # what is loaded ahead spills
+            tl.debug_barrier()
         x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
         o = tl.dot(state.to(dtype), (x * decay).to(dtype), input_precision="ieee")
         o += tl.dot(u, removed, input_precision="ieee")
         if kappa_ptr is not None:
             o += tl.dot(v, written, input_precision="ieee")
         _store_across(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    if BLOCK_K > 128:
+        tl.debug_barrier()
     decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, BEFORE=False)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     b = _writes(
