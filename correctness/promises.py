@@ -320,14 +320,14 @@ def packed(case: Case) -> list[Comparison]:
 
 @check_on({F32: (PRIME, UNEVEN)})
 def grouped_heads(case: Case) -> list[Comparison]:
-    """Two heads of the inputs that may be shared, each by three neighbours, give what copies give."""
+    """Two heads of the inputs that may be shared, each by two neighbours, give what copies give."""
     assert case.plugin.run is not None
     parameters = inspect.signature(case.plugin.run).parameters
     axes = {name: getattr(p.annotation, "dim_str", "").split() for name, p in parameters.items()}
     takes = [name for name in case.op.grouped if "G" in axes[name]]
     _applies(takes, "takes no grouped heads")
     assert takes == list(case.op.grouped), f"groups {takes}, want {[*case.op.grouped]}"
-    case = replace(case, dims={**case.dims, "H": 6})
+    case = replace(case, dims={**case.dims, "H": 4})
 
     def first(heads: int) -> dict[str, Tensor]:
         return {
@@ -336,10 +336,10 @@ def grouped_heads(case: Case) -> list[Comparison]:
         }
 
     def repeated(**given: Tensor) -> tuple[Tensor, ...]:
-        copies = {name: given[name].repeat_interleave(3, axes[name].index("G")) for name in takes}
+        copies = {name: given[name].repeat_interleave(2, axes[name].index("G")) for name in takes}
         return case.op(**given | copies)
 
-    _must_raise(case, first(4), (ValueError,), "H=6 is no multiple of G=4")
+    _must_raise(case, first(3), (ValueError,), "H=4 is no multiple of G=3")
     inputs = first(2)
     found = case.compare(case.run(inputs), inputs, repeated)
     if _differentiable(case):
