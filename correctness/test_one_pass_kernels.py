@@ -114,6 +114,31 @@ def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpo
         torch.testing.assert_close(kept, few)
 
 
+@pytest.mark.parametrize("plugin_id", ["dplr.channel_gated_fused"])
+@pytest.mark.parametrize("checkpoint", [16, 32], ids=["side by side", "piece by piece"])
+def test_keys_that_heads_share_get_the_sum_of_what_copies_get(plugin_id, checkpoint):
+    plugin = load(plugin_id)
+    op = find(plugin.op or "")
+    run = plugin.run
+    assert run is not None
+    dims = {"B": 1, "T": 20, "H": 4, "K": 5, "V": 3}
+    given = to(op.inputs({axis: dims[axis] for axis in op.axes()}), torch.float32)
+    shared = {name: given[name][:, :, :2] for name in op.grouped}
+    copies = {name: x.repeat_interleave(2, dim=2) for name, x in shared.items()}
+
+    def gradients(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+        with interpret():
+            o, state = run(**leaves, chunk=16, checkpoint=checkpoint)
+            found = torch.autograd.grad(o.sum() + state.sum(), list(leaves.values()))
+        return dict(zip(leaves, found, strict=True))
+
+    found, wanted = gradients(given | shared), gradients(given | copies)
+    for name in given:
+        one = wanted[name].unflatten(2, (2, 2)).sum(3) if name in shared else wanted[name]
+        torch.testing.assert_close(found[name], one)
+
+
 @pytest.mark.parametrize(
     "plugin_id",
     [
