@@ -207,6 +207,7 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
     [
         ("delta.ssd_block_fused", 20, 100),
         ("delta.ssd_block_fused", 20, 128),
+        ("delta.ssd_block_fused", 140, 20),
         ("chunkwise.sigmoid_mlstm_fused", 70, 100),
         ("chunkwise.sigmoid_mlstm_fused", 20, 128),
         ("chunkwise.exponential_mlstm_fused", 70, 100),

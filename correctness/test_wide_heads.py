@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from correctness.case import Case
+from correctness.interpreter import interpret
 from correctness.op import find
 from impl.registry import Plugin, index, load
 
@@ -58,3 +59,23 @@ def test_the_narrowest_limit_of_a_kernel_is_half_of_the_widest_head_asked_for() 
         if axis in "KNVP"
     ]
     assert min(limits) >= 128
+
+
+@pytest.mark.parametrize(
+    "plugin_id", ["delta.chunkwise", "delta.gated_chunkwise", "delta.ssd_block_fused"]
+)
+def test_wide_heads_share_keys(plugin_id: str) -> None:
+    op = find(index()[plugin_id].op or "")
+    dims = {"B": 1, "T": 33, "H": 4, "K": 140, "V": 16}
+    given = {name: x.float() for name, x in op.inputs(dims).items()}
+    shared = [given[name][:, :, :2].clone().requires_grad_() for name in op.grouped]
+    run = load(plugin_id).run
+    assert run is not None
+
+    def found(times: int) -> tuple[torch.Tensor, ...]:
+        both = (x.repeat_interleave(times, dim=2) for x in shared)
+        with interpret():
+            o, state = run(**given | dict(zip(op.grouped, both, strict=True)))
+            return (o, state, *torch.autograd.grad(o.square().sum() + state.sum(), shared))
+
+    torch.testing.assert_close(found(1), found(2))
