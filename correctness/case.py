@@ -11,6 +11,7 @@ millions is not averaged away.
 
 import contextlib
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +79,20 @@ class Case:
         for name, value in facts.items():
             if not self.plugin.accepts_value(name, value):
                 return f"{name}={value}, want {spoken(self.plugin.accepts[name])}"
+        if "G" in self.dims and self.op.grouped:
+            axes = self.plugin_axes()
+            if not all("G" in axes.get(name, ()) for name in self.op.grouped):
+                return f"G={self.dims['G']}, want as many as H={self.dims['H']}: takes no grouped heads"
         return None
+
+    def plugin_axes(self) -> dict[str, list[str]]:
+        """The axes of the plugin's own annotations, by input; none of what has no annotation."""
+        assert self.plugin.run is not None
+        parameters = inspect.signature(self.plugin.run).parameters
+        return {
+            name: getattr(each.annotation, "dim_str", "").split()
+            for name, each in parameters.items()
+        }
 
     def inputs(self, seed: int = 0) -> dict[str, Tensor]:
         """Inputs in the dtype under test, on the device."""

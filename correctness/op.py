@@ -52,8 +52,8 @@ class Op:
     """Inputs whose heads neighbours may share: G of them in the annotations of what takes that."""
 
     def __call__(self, **inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """Run the reference; the outputs always come as a tuple."""
-        return outputs(self.reference(**inputs))
+        """Run the reference, shared heads copied; the outputs always come as a tuple."""
+        return outputs(self.reference(**self._copied(inputs)))
 
     def inputs(
         self, dims: Mapping[str, int], seed: int = 0, *, extreme: bool = False
@@ -63,14 +63,16 @@ class Op:
         rng = torch.Generator().manual_seed(seed)
         return {
             name: self.draw.get(name, normal)(
-                tuple(dims[axis] for axis in axes), rng, extreme=extreme
+                tuple(size(axis, dims) for axis in self.axes_of(name, dims)), rng, extreme=extreme
             )
-            for name, axes in self.inputs_axes.items()
+            for name in self.inputs_axes
         }
 
     def check_dims(self, dims: Mapping[str, int]) -> None:
         """ValueError unless ``dims`` gives every axis of the op a size of at least one."""
-        wanted = {axis for axes in self.inputs_axes.values() for axis in axes}
+        wanted = set(self.axes())
+        if self.grouped and "G" in dims:
+            wanted.add("G")
         if set(dims) != wanted or min(dims.values(), default=1) < 1:
             given = "-".join(f"{axis}{size}" for axis, size in dims.items())
             want = "-".join(f"{axis}.." for axis in self.axes())
@@ -78,14 +80,35 @@ class Op:
                 f"sizes {given or 'none'} for {self.name}, want {want}, each at least 1"
             )
 
+    def axes_of(self, name: str, dims: Mapping[str, int]) -> tuple[str, ...]:
+        """The axes of an input, with G for H where ``dims`` has groups that share it."""
+        shared = "G" in dims and name in self.grouped
+        return tuple("G" if shared and axis == "H" else axis for axis in self.inputs_axes[name])
+
+    def _copied(self, inputs: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Each shared head once for every head that shares it."""
+        whole = max((self._heads(name, x) for name, x in inputs.items()), default=0)
+        copied = dict(inputs)
+        for name in self.grouped:
+            x = inputs[name]
+            if x is not None and self._heads(name, x) < whole:
+                along = self.inputs_axes[name].index("H")
+                copied[name] = x.repeat_interleave(whole // x.shape[along], dim=along)
+        return copied
+
+    def _heads(self, name: str, x: Tensor | None) -> int:
+        axes = self.inputs_axes[name]
+        return x.shape[axes.index("H")] if x is not None and "H" in axes else 0
+
     def axes(self) -> list[str]:
         """The axes of the inputs, in order of appearance."""
-        return list(dict.fromkeys(axis for axes in self.inputs_axes.values() for axis in axes))
+        named = (axis for axes in self.inputs_axes.values() for axis in axes)
+        return list(dict.fromkeys(axis.partition("+")[0] for axis in named))
 
     def compulsory_bytes(self, dims: Mapping[str, int], dtype: torch.dtype) -> int:
         """Bytes of every input read once and every output written once."""
-        axes = [*self.inputs_axes.values(), *self.output_axes]
-        return sum(math.prod(dims[axis] for axis in each) for each in axes) * dtype.itemsize
+        axes = [*(self.axes_of(name, dims) for name in self.inputs_axes), *self.output_axes]
+        return sum(math.prod(size(axis, dims) for axis in each) for each in axes) * dtype.itemsize
 
     def reaches(self, name: str, output: int) -> bool:
         """Whether an output depends on an input; only a final state may ignore one."""
@@ -135,6 +158,12 @@ def op(
         )
 
     return build
+
+
+def size(axis: str, dims: Mapping[str, int]) -> int:
+    """The size of an axis; ``V+1`` is one longer than V."""
+    alone, _, more = axis.partition("+")
+    return dims[alone] + int(more or 0)
 
 
 def find(name: str) -> Op:

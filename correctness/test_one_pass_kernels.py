@@ -77,6 +77,7 @@ def test_a_forward_pass_that_loads_a_chunk_again_reaches_nothing_else(plugin_id)
 @pytest.mark.parametrize(
     "plugin_id",
     [
+        "chunkwise.exponential_mlstm_fused",
         "chunkwise.gla_fused",
         "chunkwise.linear_attention_fused",
         "chunkwise.sigmoid_mlstm_fused",
@@ -116,6 +117,7 @@ def test_gradients_do_not_depend_on_how_many_states_were_kept(plugin_id, checkpo
 @pytest.mark.parametrize(
     "plugin_id",
     [
+        "chunkwise.exponential_mlstm_fused",
         "chunkwise.gla_fused",
         "chunkwise.linear_attention_fused",
         "chunkwise.ssd_fused",
@@ -182,6 +184,7 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
         ("delta.ssd_block_fused", 20, 128),
         ("chunkwise.sigmoid_mlstm_fused", 70, 100),
         ("chunkwise.sigmoid_mlstm_fused", 20, 128),
+        ("chunkwise.exponential_mlstm_fused", 70, 100),
         ("fusion.gated_readout", 70, 100),
     ],
 )

@@ -26,6 +26,7 @@ PIECES = {"chunk": 16, "checkpoint": 32}
         ("chunkwise.sigmoid_mlstm_tiled", TILES),
         ("chunkwise.linear_attention_tiled", TILES),
         ("chunkwise.sigmoid_mlstm_fused", PIECES),
+        ("chunkwise.exponential_mlstm_fused", PIECES),
         ("chunkwise.linear_attention_fused", PIECES),
         ("fusion.gated_readout", PIECES),
     ],

@@ -22,8 +22,11 @@ def axis_sizes(plugin: Callable[..., Any], *inputs: Tensor | None) -> dict[str, 
         if x.dim() != len(axes):
             raise ValueError(f"{name} has {x.dim()} axes, want {' '.join(axes)}")
         for axis, size in zip(axes, x.shape, strict=True):
-            if sizes.setdefault(axis, size) != size:
-                raise ValueError(f"{name} has {axis}={size}, want {axis}={sizes[axis]}")
+            # V+1 is an axis that is one longer than V
+            alone, _, more = axis.partition("+")
+            known = sizes.setdefault(alone, size - int(more or 0)) + int(more or 0)
+            if known != size:
+                raise ValueError(f"{name} has {axis}={size}, want {axis}={known}")
     if "G" in sizes and sizes.get("H", 0) % sizes["G"]:
         raise ValueError(f"H={sizes['H']}, want a multiple of G={sizes['G']}")
     return sizes

@@ -18,6 +18,9 @@ from impl.common.sequences import (
 )
 from impl.common.unit_lower import unit_lower_inverse
 
+WHOLE = tl.constexpr(128)
+"""Channels that are held at a time where q and k only meet each other."""
+
 
 @triton.jit
 def chunk_rows(start, left, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr):
@@ -31,6 +34,14 @@ def chunk_rows(start, left, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.
 def load_steps(x_ptr, rows, inside, head, H):
     """One float32 number a step of a contiguous [rows, H] tensor; zero past the end."""
     return tl.load(x_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def load_shared(
+    x_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, first=0
+):  # fmt: skip
+    """``load_rows`` of a tensor in which ``GROUP`` neighbours of the H heads share one."""
+    return load_rows(x_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K, first)
 
 
 @triton.jit
@@ -68,29 +79,53 @@ def reading(between, since, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.
 
 
 @triton.jit
-def chunk_inverse(
-    k, beta, between, INVERSE: tl.constexpr, BLOCK_T: tl.constexpr
+def products(
+    x_ptr, x_rows, x_inside, k_ptr, rows, inside, head, H, K,
+    BLOCK_X: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
-    """``(I + A)^-1`` in the dtype of ``k``."""
-    below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta[:, None]
+    """Every row of x times every row of k, [BLOCK_X, BLOCK_T], ``BLOCK_K`` channels at a time."""
+    found = tl.zeros((BLOCK_X, BLOCK_T), tl.float32)
+    for channel in tl.range(0, K, BLOCK_K, disable_licm=True):
+        x = load_shared(x_ptr, x_rows, x_inside, head, H, K, BLOCK_K, GROUP, channel)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP, channel)
+        found += tl.dot(x, tl.trans(k), input_precision="ieee")
+    return found
+
+
+@triton.jit
+def chunk_inverse(
+    k_ptr, rows, inside, head, H, K, beta, between,
+    INVERSE: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """``(I + A)^-1`` in the dtype of K, of which all channels are held up to ``WHOLE``."""
+    if BLOCK_K <= WHOLE:
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+        below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta[:, None]
+    else:
+        below = products(
+            k_ptr, rows, inside, k_ptr, rows, inside, head, H, K, BLOCK_T, BLOCK_T, WHOLE, GROUP
+        )
+        below = below * between * beta[:, None]
     # float32 to two bits, on matrix cores, where the result is rounded to half precision
-    precision: tl.constexpr = "ieee" if k.dtype == tl.float32 else "tf32x3"
-    return unit_lower_inverse(below, INVERSE, precision, BLOCK_T).to(k.dtype)
+    dtype: tl.constexpr = k_ptr.dtype.element_ty
+    precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
+    return unit_lower_inverse(below, INVERSE, precision, BLOCK_T).to(dtype)
 
 
 @triton.jit
 def store_inverses(
     k_ptr, beta_ptr, g_ptr, inverse_ptr, start, length, shift, head, H, K,
     INVERSE: tl.constexpr, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_K: tl.constexpr,
+    BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The inverse of each chunk of ``length`` tokens, which the walks then read."""
     for done in tl.range(0, length, BLOCK_T // R, disable_licm=True):
         _, _, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
         beta = load_steps(beta_ptr, rows, inside, head, H)
         between, _, _, _ = decays(g_ptr, rows, inside, head, H, BLOCK_T)
-        inverse = chunk_inverse(k, beta, between, INVERSE, BLOCK_T)
+        inverse = chunk_inverse(
+            k_ptr, rows, inside, head, H, K, beta, between, INVERSE, BLOCK_T, BLOCK_K, GROUP
+        )
         store_rows(inverse_ptr, inverse, rows + shift, inside, head, H, BLOCK_T, BLOCK_T)
 
 
@@ -99,12 +134,12 @@ def walk_chunks(
     state, k_ptr, v_ptr, beta_ptr, g_ptr, inverse_ptr, u_ptr, starts_ptr,
     start, length, place, shift, head, first, H, K, V,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """U and the state at the start of each chunk, once their inverses are there."""
     for done in tl.range(0, length, BLOCK_T // R, disable_licm=True):
         _, _, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
         inverse = load_rows(inverse_ptr, rows + shift, inside, head, H, BLOCK_T, BLOCK_T)
         beta = load_steps(beta_ptr, rows, inside, head, H)[:, None]
@@ -114,7 +149,7 @@ def walk_chunks(
         u = tl.dot(inverse, (beta * (v - recalled)).to(k.dtype), input_precision="ieee").to(k.dtype)
         store_rows(u_ptr, u, rows + shift, inside, head, H, V, BLOCK_V, first)
         tl.debug_barrier()
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         kept = (k * until[:, None]).to(k.dtype)
         state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
         place += H
@@ -125,7 +160,7 @@ def walk_chunks_back(
     end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
     start, length, place, shift, head, first, H, K, V,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The dR and the G at the end of each chunk from the G after all, ``end``; returns the one before."""
     tokens: tl.constexpr = BLOCK_T // R
@@ -133,8 +168,8 @@ def walk_chunks_back(
     for i in tl.range(chunks, disable_licm=True):
         done = (chunks - 1 - i) * tokens
         reads, read, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
         inverse = load_rows(inverse_ptr, rows + shift, inside, head, H, BLOCK_T, BLOCK_T)
         beta = load_steps(beta_ptr, rows, inside, head, H)
@@ -148,15 +183,15 @@ def walk_chunks_back(
         du = tl.dot(scores.to(dtype), d_o, input_precision="ieee")
         # no load passes a barrier; k is loaded again rather than held in the layout of a product
         tl.debug_barrier()
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         kept = (k * until[:, None]).to(dtype)
         du += tl.dot(kept, end.to(dtype), input_precision="ieee")
         dr = tl.dot(tl.trans(inverse), du.to(dtype), input_precision="ieee").to(dtype)
         store_rows(dr_ptr, dr, rows + shift, inside, head, H, V, BLOCK_V, first)
 
         tl.debug_barrier()
-        q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         asked = (q * read_since[:, None]).to(dtype)
         recalled = (k * (beta * since)[:, None]).to(dtype)
         end = end * whole + tl.dot(tl.trans(asked), d_o, input_precision="ieee")
@@ -170,7 +205,7 @@ def chunk_gradients(
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
     start, left, place, shift, head, H, K, V,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one chunk from S, G, U and dR."""
     steps = tl.arange(0, BLOCK_T)
@@ -197,8 +232,8 @@ def chunk_gradients(
         dbeta += tl.sum(dr.to(tl.float32) * v, axis=1)
         store_rows(dv_ptr, beta[:, None] * dr, rows, inside, head, H, V, BLOCK_V, first)
 
-    q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
-    k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+    q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
+    k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
     dtype = k.dtype
     below = tl.where(steps[:, None] > steps[None, :], between, 0.0)
     scores *= read_between
@@ -239,8 +274,8 @@ def chunk_gradients(
             dq += tl.dot(d_o, tl.trans(state), input_precision="ieee")
             dr = load_rows(dr_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
             recalled += tl.dot(dr, tl.trans(state), input_precision="ieee")
-        query = load_rows(q_ptr, reads, read, head, H, K, TILE_K, channel)
-        key = load_rows(k_ptr, rows, inside, head, H, K, TILE_K, channel)
+        query = load_shared(q_ptr, reads, read, head, H, K, TILE_K, GROUP, channel)
+        key = load_shared(k_ptr, rows, inside, head, H, K, TILE_K, GROUP, channel)
         dq *= read_since[:, None]
         recalled *= since[:, None]
         kept *= until[:, None]

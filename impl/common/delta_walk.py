@@ -24,6 +24,9 @@ With R corrections a token, q and O are of tokens, all else of corrections, C of
 reads after its last, so that M, 1 up to there, stands in place of D in Q K^T and dM. R = 1 is the
 delta rule.
 
+Several heads of V may share one of Q and K, which are read where they lie. Their gradients then are
+written in float32 for every head of V, read again and summed.
+
 The columns of S, V and O do not meet, so each tile of them has its programs, which all build the
 inverse and ask for q, k, beta and g. The forward pass moves everything else once.
 
@@ -44,16 +47,20 @@ import triton.language as tl
 from torch import Tensor
 
 from impl.common.delta_chunks import (
+    WHOLE,
     chunk_gradients,
     chunk_inverse,
     chunk_rows,
     decays,
+    load_shared,
     load_steps,
+    products,
     reading,
     store_inverses,
     walk_chunks,
     walk_chunks_back,
 )
+from impl.common.heads import sum_heads
 from impl.common.sequences import (
     block,
     chunk_count,
@@ -66,7 +73,7 @@ from impl.common.sequences import (
     store_state,
 )
 
-WIDEST = 128
+WIDEST = 256
 """Largest K and V."""
 TILE = 32
 """Columns of the state a program walks."""
@@ -105,8 +112,8 @@ class _Walk(torch.autograd.Function):
     ):  # fmt: skip
         q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
         g, h0 = (None if x is None else x.contiguous() for x in (g, h0))
-        o = v.new_empty(*q.shape[:-1], v.shape[-1])
-        last = v.new_empty(sizes["S"], *q.shape[2:], v.shape[-1])
+        o = v.new_empty(*q.shape[:2], *v.shape[-2:])
+        last = v.new_empty(*(sizes[axis] for axis in "SHKV"))
         inverse = u = starts = None
         if any(ctx.needs_input_grad):
             tokens = meta["BLOCK_T"] // meta["R"]
@@ -128,12 +135,20 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None):
         q, k, v, beta, g, h0, *_ = ctx.saved_tensors
         d_o, d_last = grads
-        d_o = v.new_zeros(*q.shape[:-1], v.shape[-1]) if d_o is None else d_o.contiguous()
+        d_o = v.new_zeros(*q.shape[:2], *v.shape[-2:]) if d_o is None else d_o.contiguous()
         d_last = None if d_last is None else d_last.contiguous()
         found = [None if x is None else torch.empty_like(x) for x in (q, k, v, beta, g, h0)]
+        if ctx.meta["GROUP"] > 1:
+            # of each head, to be summed
+            found[:2] = (_of_each_head(x, ctx.sizes["H"]) for x in (q, k))
         backwards = _together if ctx.pieces["EVERY"] == 1 else _piecewise
         backwards(ctx, d_o, d_last, found)
-        return *found, None, None, None, None, None, None
+        dq, dk = sum_heads(found[0], q), sum_heads(found[1], k)
+        return dq, dk, *found[2:], None, None, None, None, None, None
+
+
+def _of_each_head(x: Tensor, heads: int) -> Tensor:
+    return x.new_empty(*x.shape[:-2], heads, x.shape[-1], dtype=torch.float32)
 
 
 def _together(ctx: Any, d_o: Tensor, d_last: Tensor | None, found: list[Tensor | None]) -> None:
@@ -168,11 +183,15 @@ def _piecewise(ctx: Any, d_o: Tensor, d_last: Tensor | None, found: list[Tensor 
 def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[str, Any]]:
     """The grid of both walks, and the size arguments that all kernels share."""
     meta = {axis: sizes[axis] for axis in "THKV"} | {"R": sizes.get("R", 1)}
+    # heads of v that share one of q and k
+    meta |= {"GROUP": sizes["H"] // sizes.get("G", sizes["H"])}
     meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk}
     meta |= {"BLOCK_K": block(sizes["K"])}
     meta |= {"BLOCK_V": min(block(sizes["V"]), TILE if meta["BLOCK_K"] <= 64 else NARROW)}
     # loads ahead of their use cost the registers that the chunk needs
     meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8, "num_stages": 1}
+    # of wide states in float32 ptxas would keep 32 registers a thread, unless told how many there are
+    meta |= {"maxnreg": 255 if meta["BLOCK_K"] > WHOLE.value else None}
     return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])), meta
 
 
@@ -183,7 +202,7 @@ def _delta_walk_kernel(
     T, H, K, V,
     INVERSE: tl.constexpr, EVERY: tl.constexpr,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
@@ -196,7 +215,7 @@ def _delta_walk_kernel(
 
     for done in tl.range(0, length, tokens, disable_licm=True):
         reads, read, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
         beta = load_steps(beta_ptr, rows, inside, head, H)
         between, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
@@ -209,18 +228,25 @@ def _delta_walk_kernel(
 
         # all that reads k, q and the state comes first, so that little else is held while inverting;
         # no load passes a barrier, and k is loaded again rather than held in the layout of a product
-        q = load_rows(q_ptr, reads, read, head, H, K, BLOCK_K)
+        q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
         read_between, read_since = reading(between, since, R, BLOCK_Q, BLOCK_T)
         recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
         o = tl.dot(q, state.to(dtype), input_precision="ieee") * read_since[:, None]
         wrong = (beta[:, None] * (v - recalled)).to(dtype)
         tl.debug_barrier()
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * read_between
+        if BLOCK_K <= WHOLE:
+            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee") * read_between
+        else:
+            scores = products(
+                q_ptr, reads, read, k_ptr, rows, inside, head, H, K, BLOCK_Q, BLOCK_T, WHOLE, GROUP
+            )
+            scores *= read_between
         scores = scores.to(dtype)
         tl.debug_barrier()
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        inverse = chunk_inverse(k, beta, between, INVERSE, BLOCK_T)
+        inverse = chunk_inverse(
+            k_ptr, rows, inside, head, H, K, beta, between, INVERSE, BLOCK_T, BLOCK_K, GROUP
+        )
         u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
         if inverse_ptr is not None:
             # of all tiles alike
@@ -230,7 +256,7 @@ def _delta_walk_kernel(
         o += tl.dot(scores, u, input_precision="ieee")
         store_rows(o_ptr, o, reads, read, head, H, V, BLOCK_V, first)
         tl.debug_barrier()
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
+        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
         kept = (k * until[:, None]).to(dtype)
         state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
     store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
@@ -242,7 +268,7 @@ def _delta_reverse_walk_kernel(
     dr_ptr, ends_ptr, dh0_ptr,
     T, H, K, V,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
@@ -253,7 +279,8 @@ def _delta_reverse_walk_kernel(
         end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
     end = walk_chunks_back(
         end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
-        start, length, place, 0, head, first, H, K, V, R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
+        start, length, place, 0, head, first, H, K, V,
+        R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
     )  # fmt: skip
     if dh0_ptr is not None:
         store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
@@ -265,7 +292,7 @@ def _delta_gradients_kernel(
     cu_seqlens_ptr, dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
     S, T, H, K, V,
     R: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
     start, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T // R)
@@ -273,7 +300,7 @@ def _delta_gradients_kernel(
         q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
         dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
         start, left, chunk * H + head, 0, head, H, K, V,
-        R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V,
+        R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V, GROUP,
     )  # fmt: skip
 
 
@@ -285,7 +312,7 @@ def _delta_pieces_kernel(
     T, H, K, V,
     INVERSE: tl.constexpr, EVERY: tl.constexpr,
     R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, TILE_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
     sequence, head = index // H, index % H
@@ -305,7 +332,7 @@ def _delta_pieces_kernel(
         tl.debug_barrier()
         store_inverses(
             k_ptr, beta_ptr, g_ptr, inverse_ptr, here, left, shift, head, H, K,
-            INVERSE, R, BLOCK_Q, BLOCK_T, BLOCK_K,
+            INVERSE, R, BLOCK_Q, BLOCK_T, BLOCK_K, GROUP,
         )  # fmt: skip
         tl.debug_barrier()
         for first in tl.range(0, V, BLOCK_V, disable_licm=True):
@@ -314,7 +341,7 @@ def _delta_pieces_kernel(
             walk_chunks(
                 state, k_ptr, v_ptr, beta_ptr, g_ptr, inverse_ptr, u_ptr, states_ptr,
                 here, left, place, shift, head, first, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
+                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
             )  # fmt: skip
             end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
             if i > 0:
@@ -324,7 +351,7 @@ def _delta_pieces_kernel(
             end = walk_chunks_back(
                 end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 here, left, place, shift, head, first, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V,
+                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
             )  # fmt: skip
             store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
             if dh0_ptr is not None:  # noqa: SIM102
@@ -336,5 +363,5 @@ def _delta_pieces_kernel(
                 q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, states_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
                 here + done, left - done, place + done // tokens * H, shift, head, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V,
+                R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V, GROUP,
             )  # fmt: skip

@@ -29,8 +29,12 @@ halves meet, a triangle and its transpose share one symmetric matrix: the early 
 late steps' readings go through it side by side. The gradient of g sums the paths over each step; the
 difference of q dq and k dk would cancel.
 
+Where tied, several heads of v may share one of q and k, which are read where they lie. Their gradients
+then are written in float32 for every head of v, read again and summed.
+
 States are held as [V, K] and rows as [V, C] or [K, C]: so the long axis is that of the accumulator,
-which matrix units want long, and every accumulator feeds the next product as it lies.
+which matrix units want long, and every accumulator feeds the next product as it lies. Of a state wider
+than 128, whose rows fill a warp's registers, a program walks fewer columns.
 """
 
 from typing import Any
@@ -52,10 +56,13 @@ from impl.common.halved_decays_on_chip import (
     passed,
     passed_across,
 )
+from impl.common.heads import sum_heads
 from impl.common.sequences import block, chunk_count, chunk_of, first_chunk, span
 
-WIDEST = 128
+WIDEST = 256
 """Largest K and V."""
+WIDE = 128
+"""K up to which a program holds as many columns of V; past it, a quarter."""
 TILE = 16
 """Channels that the triangles take at a time: more spill on compute capability 8.0."""
 
@@ -81,14 +88,14 @@ class _Walk(torch.autograd.Function):
     ):
         q, k, v, rate, g = (x.contiguous() for x in (q, k, v, rate, g))
         kappa, h0 = (None if x is None else x.contiguous() for x in (kappa, h0))
-        o, last = torch.empty_like(v), v.new_empty(sizes["S"], *k.shape[2:], v.shape[-1])
+        o, last = torch.empty_like(v), v.new_empty(*(sizes[axis] for axis in "SHKV"))
         starts, kept = None, (None,) * 5
         if any(ctx.needs_input_grad):
             pieces = chunk_count(sizes, checkpoint, cu_seqlens)
             starts = v.new_empty(pieces, *last.shape[1:])
             if checkpoint == chunk:
                 kept = _kept(v, v.shape[:-1], chunk, tied=kappa is None)
-        meta, grid = _meta(sizes, chunk)
+        meta, grid = _meta(sizes, chunk, v.dtype)
         _dplr_walk_kernel[grid](
             q, k, v, kappa, rate, g, h0, cu_seqlens, o, last, starts, *kept,
             CHECKPOINT=checkpoint, TILE=TILE, **meta,
@@ -106,11 +113,14 @@ class _Walk(torch.autograd.Function):
         d_last = None if d_last is None else d_last.contiguous()
         given = q, k, v, kappa, rate, g, d_o, d_last, cu_seqlens, starts
         made = [None if x is None else torch.empty_like(x) for x in (q, k, v, kappa, rate, g, h0)]
+        if q.shape != g.shape:
+            # of each head, to be summed
+            made[:2] = (torch.empty_like(g, dtype=torch.float32) for _ in "qk")
         if ctx.checkpoint == ctx.chunk:
             _side_by_side(ctx, given, kept, made)
         else:
             _piece_by_piece(ctx, given, made)
-        return *made, None, None, None, None
+        return sum_heads(made[0], q), sum_heads(made[1], k), *made[2:], None, None, None, None
 
 
 def _side_by_side(ctx: Any, given: tuple[Any, ...], kept: list[Any], made: list[Any]) -> None:
@@ -121,7 +131,7 @@ def _side_by_side(ctx: Any, given: tuple[Any, ...], kept: list[Any], made: list[
     sizes, ends = ctx.sizes, torch.empty_like(starts)
     # where tied, dR is the gradient of v
     dr = dv if kappa is None else torch.empty_like(v)
-    meta, grid = _meta(sizes, ctx.chunk)
+    meta, grid = _meta(sizes, ctx.chunk, v.dtype)
     _dplr_reverse_walk_kernel[grid](
         q, k, kappa, rate, g, *triangles, d_o, d_last, cu_seqlens,
         None if kappa is None else dv, dr, ends, dh0, **meta,
@@ -142,7 +152,7 @@ def _piece_by_piece(ctx: Any, given: tuple[Any, ...], made: list[Any]) -> None:
     dr = v.new_empty(programs, ctx.chunk, sizes["V"])
     rows = (programs, ctx.checkpoint)
     u, *triangles = _kept(v, rows, ctx.chunk, tied=kappa is None)
-    meta, _ = _meta(sizes, ctx.chunk)
+    meta, _ = _meta(sizes, ctx.chunk, v.dtype)
     meta |= _tiles(meta["BLOCK_K"], meta["BLOCK_V"]) | {"num_warps": 8}
     meta["BLOCK_V"] = meta["TILE_V"]
     _dplr_backward_kernel[(programs,)](
@@ -157,12 +167,20 @@ def _kept(v: Tensor, rows: Any, chunk: int, *, tied: bool) -> tuple[Tensor | Non
     return v.new_empty(*rows, v.shape[-1]), *triangles, *((None,) * (4 - len(triangles)))
 
 
-def _meta(sizes: dict[str, int], chunk: int) -> tuple[dict[str, int], tuple[int, int]]:
+def _meta(
+    sizes: dict[str, int], chunk: int, dtype: torch.dtype
+) -> tuple[dict[str, Any], tuple[int, int]]:
     """Size arguments that all kernels share, and the grid of a walk."""
     meta = {axis: sizes[axis] for axis in "THKV"}
-    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"]), "BLOCK_V": block(sizes["V"])}
+    # heads of v that share one of q and k
+    meta |= {"GROUP": sizes["H"] // sizes.get("G", sizes["H"])}
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
+    wide = meta["BLOCK_K"] > WIDE
+    meta |= {"BLOCK_V": min(block(sizes["V"]), WIDE // 4 if wide else WIDE)}
     # 16 rows of a state a warp; no loads ahead, for what they hold spills
-    meta |= {"num_warps": 8 if meta["BLOCK_V"] > 64 else 4, "num_stages": 1}
+    meta |= {"num_warps": 8 if wide or meta["BLOCK_V"] > 64 else 4, "num_stages": 1}
+    # unless told how many registers there are, ptxas leaves half to other programs, and spills
+    meta |= {"maxnreg": 255 if wide or dtype == torch.float32 else None}
     return meta, (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"]))
 
 
@@ -194,9 +212,13 @@ def _places(
 @triton.jit
 def _load(
     x_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0,
-    ACROSS: tl.constexpr = 0,
+    ACROSS: tl.constexpr = 0, GROUP: tl.constexpr = 1,
 ):  # fmt: skip
-    """Columns from ``first`` of ``left`` rows of one head, [C, K] or, ``ACROSS``, [K, C]; else zero."""
+    """Columns from ``first`` of ``left`` rows of one head, [C, K] or, ``ACROSS``, [K, C]; else zero.
+
+    Of a tensor in which ``GROUP`` neighbours of the H heads share one.
+    """
+    head, H = head // GROUP, H // GROUP
     far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     return tl.load(x_ptr + far + near, mask=mask, other=0.0)
 
@@ -259,13 +281,13 @@ def _load_tile(
 
 @triton.jit
 def _recalls(
-    k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
-    ACROSS: tl.constexpr,
+    k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    first, ACROSS: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """What recalls, r, in float32."""
     if kappa_ptr is None:
         g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
-        r = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
+        r = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS, GROUP)
         r = r * tl.exp2(g.to(tl.float32) * LOG2_E)
     else:
         r = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS).to(tl.float32)
@@ -274,27 +296,31 @@ def _recalls(
 
 @triton.jit
 def _reads(
-    q_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first, ACROSS: tl.constexpr
+    q_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
+    ACROSS: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """What reads, x, in float32."""
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS).to(tl.float32)
-    return _load(q_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS) * tl.exp2(
+    return _load(q_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS, GROUP) * tl.exp2(
         g * LOG2_E
     )
 
 
 @triton.jit
 def _late_keys(
-    q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
-    QUERY: tl.constexpr,
+    q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first, QUERY: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """What reads, x, where ``QUERY``, else what recalls, r; as [K, C]."""
     if QUERY:
-        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True)
+        x = _reads(
+            q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True, GROUP=GROUP
+        )
     else:
         x = _recalls(
-            k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True
-        )
+            k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS=True,
+            GROUP=GROUP,
+        )  # fmt: skip
     return x
 
 
@@ -315,13 +341,13 @@ def _rates(
 
 @triton.jit
 def _writes(
-    k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first,
-    ACROSS: tl.constexpr,
+    k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    first, ACROSS: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """What is written, b, in float32."""
     rate = _rates(kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     if kappa_ptr is None:
-        key = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
+        key = _load(k_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS, GROUP)
     else:
         key = _load(kappa_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, first, ACROSS)
     return key * rate
@@ -343,7 +369,7 @@ def _product(a, b, EXACT: tl.constexpr):
 @triton.jit
 def _triangles(
     q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K,
-    BLOCK_T: tl.constexpr, TILE: tl.constexpr,
+    BLOCK_T: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """(I + A)^-1, P, F and W, each transposed, in the dtype of k; F and W are zero where tied."""
     early, to = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
@@ -352,9 +378,10 @@ def _triangles(
     dtype = k_ptr.dtype.element_ty
     for first in tl.range(0, K, TILE, disable_licm=True):
         b = _writes(
-            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=False
-        )
-        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
+            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=False,
+            GROUP=GROUP,
+        )  # fmt: skip
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True, GROUP=GROUP)
         removed = tl.dot(b.to(dtype), q, removed, input_precision="ieee")
         if kappa_ptr is not None:
             k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
@@ -370,27 +397,20 @@ def _triangles(
             g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
             decay = decays_across(g, passed_across(halving, BLOCK_T))
             r = _recalls(
-                k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True
-            )
+                k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True,
+                GROUP=GROUP,
+            )  # fmt: skip
             recalls = (r * decay).to(dtype)
-            x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True)
+            x = _reads(
+                q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE, first, ACROSS=True, GROUP=GROUP
+            )
             reads = (x * decay).to(dtype)
             g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE, first)
             decay = decays(passed(halving, BLOCK_T), g)
             b = _writes(
-                k_ptr,
-                kappa_ptr,
-                rate_ptr,
-                row,
-                left,
-                head,
-                H,
-                K,
-                BLOCK_T,
-                TILE,
-                first,
-                ACROSS=False,
-            )
+                k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE, first,
+                ACROSS=False, GROUP=GROUP,
+            )  # fmt: skip
             out = (b * decay).to(dtype)
             system = tl.dot(out, recalls, system, input_precision="ieee")
             remove = tl.dot(out, reads, remove, input_precision="ieee")
@@ -414,14 +434,17 @@ def _triangles(
 def _step(
     state, inverse, removed, fed, written,
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, o_ptr, row, left, head, H, K, V, first,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The state [V, K] after a chunk and U as [V, C]; writes O where asked."""
     dtype = k_ptr.dtype.element_ty
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
     # [over, step]: what comes before a step is what it comes behind
     decay = decays_across(g, behind(BLOCK_T))
-    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
+    r = _recalls(
+        k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True,
+        GROUP=GROUP,
+    )  # fmt: skip
     v = _load(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first, ACROSS=True)
     wrong = -tl.dot(state.to(dtype), (r * decay).to(dtype), input_precision="ieee")
     if kappa_ptr is None:
@@ -430,17 +453,25 @@ def _step(
         wrong -= tl.dot(v, fed, input_precision="ieee")
     u = tl.dot(wrong.to(dtype), inverse, input_precision="ieee").to(dtype)
     if o_ptr is not None:
-        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
+        if BLOCK_K > 128:
+            # what is loaded ahead spills
+            tl.debug_barrier()
+        x = _reads(
+            q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True, GROUP=GROUP
+        )
         o = tl.dot(state.to(dtype), (x * decay).to(dtype), input_precision="ieee")
         o += tl.dot(u, removed, input_precision="ieee")
         if kappa_ptr is not None:
             o += tl.dot(v, written, input_precision="ieee")
         _store_across(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    if BLOCK_K > 128:
+        tl.debug_barrier()
     decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, BEFORE=False)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     b = _writes(
-        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False
-    )
+        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False,
+        GROUP=GROUP,
+    )  # fmt: skip
     state *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
     state += tl.dot(u, (b * decay).to(dtype), input_precision="ieee")
     if kappa_ptr is not None:
@@ -455,6 +486,7 @@ def _dplr_walk_kernel(
     o_ptr, last_ptr, starts_ptr, u_ptr, inverse_ptr, removed_ptr, fed_ptr, written_ptr,
     T, H, K, V, CHECKPOINT: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, TILE: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
@@ -472,12 +504,13 @@ def _dplr_walk_kernel(
                 place = (piece + done // CHECKPOINT) * H + head
                 _store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
         inverse, removed, fed, written = _triangles(
-            q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE
-        )
+            q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE,
+            GROUP=GROUP,
+        )  # fmt: skip
         state, u = _step(
             state, inverse, removed, fed, written,
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, o_ptr, row, left, head, H, K, V,
-            first, BLOCK_T, BLOCK_K, BLOCK_V,
+            first, BLOCK_T, BLOCK_K, BLOCK_V, GROUP=GROUP,
         )  # fmt: skip
         if u_ptr is not None:
             _store_across(u_ptr, u, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
@@ -496,7 +529,7 @@ def _corrections(
     end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
     inverse_ptr, removed_ptr, fed_ptr, written_ptr,
     row, left, head, H, kept_row, dr_row, kept_head, kept_H, K, V, first,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Gives dO and dR as [V, C], from the gradient of the state after a chunk; writes dR and dV.
 
@@ -507,7 +540,10 @@ def _corrections(
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
     # [over, step]: what comes behind a step is what it comes before
     decay = decays_across(g, before(BLOCK_T))
-    b = _writes(k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True)
+    b = _writes(
+        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=True,
+        GROUP=GROUP,
+    )  # fmt: skip
     du = tl.dot(end.to(dtype), (b * decay).to(dtype), input_precision="ieee")
     removed = _load(removed_ptr, kept_row, left, kept_head, kept_H, BLOCK_T, BLOCK_T, BLOCK_T)
     du += tl.dot(d_o, removed, input_precision="ieee")
@@ -531,16 +567,19 @@ def _corrections(
 @triton.jit
 def _earlier(
     end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the state [V, K] before a chunk from that after it."""
     dtype = k_ptr.dtype.element_ty
     decay = _edge_decays(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, BEFORE=True)
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K)
     end *= tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E)[None, :]
-    x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False)
+    x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False, GROUP=GROUP)
     end = tl.dot(d_o, (x * decay).to(dtype), end, input_precision="ieee")
-    r = _recalls(k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False)
+    r = _recalls(
+        k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, 0, ACROSS=False,
+        GROUP=GROUP,
+    )  # fmt: skip
     # the sign on the rows, for a product can only be added in place
     return tl.dot(dr, (-r * decay).to(dtype), end, input_precision="ieee")
 
@@ -591,6 +630,7 @@ def _late_gradients(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_ptr, u_ptr, starts_ptr, dq_ptr,
     db, dk, dg, row, left, head, H, d_row, d_head, d_H, u_row, u_head, u_H, start, K, V, first,
     BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, QUERY: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """What comes through the triangles of x (``QUERY``) or of r, and the state before the chunk.
 
@@ -620,8 +660,9 @@ def _late_gradients(
     g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
     dx *= sign * decays_across(g, behind(BLOCK_T))
     x = _late_keys(
-        q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, QUERY
-    )
+        q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, QUERY,
+        GROUP=GROUP,
+    )  # fmt: skip
     dg += _over_steps(x * dx, before(BLOCK_T), exact)
 
     # row are loaded anew for each halving: held, they spill
@@ -630,11 +671,13 @@ def _late_gradients(
         g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
         decay = decays_across(g, passed_across(halving, BLOCK_T))
         x = _late_keys(
-            q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, QUERY
-        )
+            q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, QUERY,
+            GROUP=GROUP,
+        )  # fmt: skip
         b = _writes(
-            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
-        )
+            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True,
+            GROUP=GROUP,
+        )  # fmt: skip
         to_late, to_early, paths = _met(b, x, to_b, decay, halving, BLOCK_T)
         dx += to_late
         db += to_early
@@ -649,14 +692,17 @@ def _late_gradients(
 
     if QUERY:
         # within a step, which reads after its own decay
-        x = _reads(q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
+        x = _reads(
+            q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True, GROUP=GROUP
+        )
         dg += x * dx
         g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
         b = _writes(
-            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
-        )
+            k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True,
+            GROUP=GROUP,
+        )  # fmt: skip
         dq = dx * tl.exp2(g.to(tl.float32) * LOG2_E) + touched * b
-        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
+        q = _load(q_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True, GROUP=GROUP)
         db += touched * q
         if kappa_ptr is not None:
             k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
@@ -670,7 +716,7 @@ def _late_gradients(
 def _early_gradients(
     k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
     db, dk, dg, row, left, head, H, u_row, u_head, u_H, start, end, K, V, first,
-    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Adds what comes through the state after the chunk to the gradients of b, k and g."""
     dtype = k_ptr.dtype.element_ty
@@ -692,8 +738,9 @@ def _early_gradients(
     decay = decays_across(g, before(BLOCK_T))
     to_b *= decay
     b = _writes(
-        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
-    )
+        k_ptr, kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True,
+        GROUP=GROUP,
+    )  # fmt: skip
     paths = b * to_b
     if kappa_ptr is not None:
         to_k *= decay
@@ -707,7 +754,7 @@ def _chunk_gradients(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr, ends_ptr,
     dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
     row, left, head, H, u_row, dr_row, kept_head, kept_H, start, end, K, V,
-    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Writes the gradients of q, of the keys, of the rate and of g of one chunk, [TILE_K, C] a time.
 
@@ -720,17 +767,18 @@ def _chunk_gradients(
         _, db, dk, dg = _late_gradients(
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, starts_ptr, dq_ptr,
             db, dk, dg, row, left, head, H, row, head, H, u_row, kept_head, kept_H, start,
-            K, V, first, BLOCK_T, TILE_K, BLOCK_V, QUERY=True,
+            K, V, first, BLOCK_T, TILE_K, BLOCK_V, QUERY=True, GROUP=GROUP,
         )  # fmt: skip
         dr, db, dk, dg = _late_gradients(
             q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, dr_ptr, u_ptr, starts_ptr, dq_ptr,
             db, dk, dg, row, left, head, H, dr_row, kept_head, kept_H,
             u_row, kept_head, kept_H, start, K, V, first, BLOCK_T, TILE_K, BLOCK_V, QUERY=False,
+            GROUP=GROUP,
         )  # fmt: skip
         db, dk, dg = _early_gradients(
             k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, u_ptr, starts_ptr, ends_ptr,
             db, dk, dg, row, left, head, H, u_row, kept_head, kept_H, start, end, K, V, first,
-            BLOCK_T, TILE_K, BLOCK_V,
+            BLOCK_T, TILE_K, BLOCK_V, GROUP=GROUP,
         )  # fmt: skip
         rate = _rates(
             kappa_ptr, rate_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
@@ -738,10 +786,13 @@ def _chunk_gradients(
         if kappa_ptr is None:
             # k recalls after its own decay
             r = _recalls(
-                k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True
-            )
+                k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True,
+                GROUP=GROUP,
+            )  # fmt: skip
             dg += r * dr
-            k = _load(k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
+            k = _load(
+                k_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True, GROUP=GROUP
+            )
             drate += tl.sum(k * db, axis=0)
             g = _load(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, first, ACROSS=True)
             dk = dr * tl.exp2(g.to(tl.float32) * LOG2_E) + rate * db
@@ -763,6 +814,7 @@ def _dplr_reverse_walk_kernel(
     q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, inverse_ptr, removed_ptr, fed_ptr, written_ptr,
     d_o_ptr, d_last_ptr, cu_seqlens_ptr, dv_ptr, dr_ptr, ends_ptr, dh0_ptr,
     T, H, K, V, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
@@ -781,10 +833,12 @@ def _dplr_reverse_walk_kernel(
             end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
             inverse_ptr, removed_ptr, fed_ptr, written_ptr,
             row, left, head, H, row, row, head, H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
+            GROUP=GROUP,
         )  # fmt: skip
         end = _earlier(
-            end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K
-        )
+            end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K,
+            GROUP=GROUP,
+        )  # fmt: skip
     if dh0_ptr is not None:
         _store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
 
@@ -794,7 +848,7 @@ def _dplr_gradients_kernel(
     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr, ends_ptr,
     cu_seqlens_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
     S, T, H, K, V, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
-    TILE_V: tl.constexpr,
+    TILE_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
     row, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
@@ -803,6 +857,7 @@ def _dplr_gradients_kernel(
         q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr, starts_ptr,
         ends_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
         row, left, head, H, row, row, head, H, place, place, K, V, BLOCK_T, TILE_K, TILE_V,
+        GROUP=GROUP,
     )  # fmt: skip
 
 
@@ -813,7 +868,7 @@ def _dplr_backward_kernel(
     written_ptr, dq_ptr, dk_ptr, dv_ptr, dkappa_ptr, drate_ptr, dg_ptr, dh0_ptr,
     T, H, K, V, CHECKPOINT: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
-    TILE: tl.constexpr, TILE_K: tl.constexpr, TILE_V: tl.constexpr,
+    TILE: tl.constexpr, TILE_K: tl.constexpr, TILE_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
     head = index % H
@@ -833,8 +888,9 @@ def _dplr_backward_kernel(
             row, left = start + done + number * BLOCK_T, length - done - number * BLOCK_T
             kept = index * CHECKPOINT + number * BLOCK_T
             inverse, removed, fed, written = _triangles(
-                q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE
-            )
+                q_ptr, k_ptr, kappa_ptr, rate_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE,
+                GROUP=GROUP,
+            )  # fmt: skip
             _store_across(inverse_ptr, inverse, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
             _store_across(removed_ptr, removed, kept, left, 0, 1, BLOCK_T, BLOCK_T, BLOCK_T)
             if kappa_ptr is not None:
@@ -859,7 +915,7 @@ def _dplr_backward_kernel(
                 state, u = _step(
                     state, inverse, inverse, fed, fed,
                     q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, None, row, left, head,
-                    H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
+                    H, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V, GROUP=GROUP,
                 )  # fmt: skip
                 _store_across(u_ptr, u, kept, left, 0, 1, V, BLOCK_T, BLOCK_V, first)
         tl.debug_barrier()
@@ -873,13 +929,14 @@ def _dplr_backward_kernel(
                     end, k_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, dv_ptr, dr_ptr,
                     inverse_ptr, removed_ptr, fed_ptr, written_ptr,
                     row, left, head, H, kept, back, 0, 1, K, V, first, BLOCK_T, BLOCK_K, BLOCK_V,
+                    GROUP=GROUP,
                 )  # fmt: skip
             tl.debug_barrier()
             _chunk_gradients(
                 q_ptr, k_ptr, v_ptr, kappa_ptr, rate_ptr, g_ptr, d_o_ptr, u_ptr, dr_ptr,
                 starts_ptr, end_ptr, dq_ptr, dk_ptr, dkappa_ptr, drate_ptr, dg_ptr,
                 row, left, head, H, kept, back, 0, 1, own + number, index, K, V,
-                BLOCK_T, TILE_K, TILE_V,
+                BLOCK_T, TILE_K, TILE_V, GROUP=GROUP,
             )  # fmt: skip
             # all have read the gradient of the state behind the chunk
             tl.debug_barrier()
@@ -889,7 +946,7 @@ def _dplr_backward_kernel(
                 dr = _load(dr_ptr, back, left, 0, 1, V, BLOCK_T, BLOCK_V, first, ACROSS=True)
                 end = _earlier(
                     end, d_o, dr, q_ptr, k_ptr, kappa_ptr, g_ptr, row, left, head, H, K,
-                    BLOCK_T, BLOCK_K,
+                    BLOCK_T, BLOCK_K, GROUP=GROUP,
                 )  # fmt: skip
                 tl.debug_barrier()
                 _store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)

@@ -21,15 +21,13 @@ def head_width(width: int, heads: int) -> int:
     return width // heads
 
 
-def repeat_heads(x: Float[Tensor, "B T G K"], heads: int) -> Float[Tensor, "B T H K"]:
+def repeat_heads(x: Float[Tensor, "*B G K"], heads: int) -> Float[Tensor, "*B H K"]:
     """Each of G heads for H / G neighbours of ``heads`` = H; ``x`` itself where they are equal."""
-    return x if x.shape[2] == heads else x.repeat_interleave(heads // x.shape[2], dim=2)
+    return x if x.shape[-2] == heads else x.repeat_interleave(heads // x.shape[-2], dim=-2)
 
 
-def sum_heads(
-    x: Float[Tensor, "B T H K"], like: Float[Tensor, "B T G K"]
-) -> Float[Tensor, "B T G K"]:
+def sum_heads(x: Float[Tensor, "*B H K"], like: Float[Tensor, "*B G K"]) -> Float[Tensor, "*B G K"]:
     """The gradient of ``like`` from that of its repeated heads; ``x`` itself where H is G."""
     if x.shape == like.shape:
         return x
-    return x.unflatten(2, (like.shape[2], -1)).sum(3).to(like.dtype)
+    return x.unflatten(-2, (like.shape[-2], -1)).sum(-2).to(like.dtype)

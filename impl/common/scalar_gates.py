@@ -1,7 +1,7 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
 """Scalar gates inside a tile of steps: what each writes, and what is kept of it from step to step.
 
-    S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T
+    S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T,   or exp(i[t]) in place of sigmoid(i[t])
 
 c[t] is the decay from the start of the tile to a step, e[s] from a step to its end, w over all of it
 and D[t, s] from step to step. Each sums the logarithms of its own steps, none of which is above 0:
@@ -13,13 +13,15 @@ import triton.language as tl
 
 
 @triton.jit
-def write_gate(i_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr):
-    """``sigmoid(i)``, or 1 without a gate."""
+def write_gate(
+    i_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr, EXPONENTIAL: tl.constexpr = 0
+):  # fmt: skip
+    """``sigmoid(i)`` or ``exp(i)``, or 1 without a gate; behind the end of no consequence."""
     if i_ptr is None:
         gate = tl.full((BLOCK_T,), 1.0, tl.float32)
     else:
         gate = tl.load(i_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
-        gate = tl.sigmoid(gate)
+        gate = tl.exp(gate) if EXPONENTIAL else tl.sigmoid(gate)
     return gate
 
 

@@ -18,6 +18,7 @@ from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
 from impl.common.decays import segment_sums
 from impl.common.delta_states import delta_states
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -28,8 +29,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64)},
 )
 def gated(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     g: Float[Tensor, "B T H"],
@@ -39,6 +40,7 @@ def gated(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g) S[t-1]``, then the delta rule on ``S'``, in chunks of ``chunk`` steps."""
     size = axis_sizes(gated, q, k, v, beta, g, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
     Q, K, V, b, log = (cut(x, min(chunk, size["T"])) for x in (q, k, v, beta, g))
     D = segment_sums(log).exp()
     c, b = log.cumsum(-1).exp()[..., None], b[..., None]  # [B, H, N, C, 1]

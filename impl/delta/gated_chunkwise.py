@@ -23,15 +23,15 @@ from impl.registry import implements
     trick="gated-deltanet",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
 )
 def gated_chunkwise(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     g: Float[Tensor, "B T H"],
@@ -43,7 +43,8 @@ def gated_chunkwise(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g) S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.
 
-    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
+    and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(gated_chunkwise, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

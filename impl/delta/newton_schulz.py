@@ -24,6 +24,7 @@ from torch import Tensor
 from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
 from impl.common.delta_states import delta_states
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -36,8 +37,8 @@ from impl.registry import implements
     excuses={"extreme": "keys alike: powers of A grow as binomial coefficients and cancel"},
 )
 def newton_schulz(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -46,6 +47,7 @@ def newton_schulz(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``, in chunks of ``chunk`` steps."""
     size = axis_sizes(newton_schulz, q, k, v, beta, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
     Q, K, V, b = (cut(x, min(chunk, size["T"])) for x in (q, k, v, beta))
     b = b[..., None]  # [B, H, N, C, 1]
     X = unit_lower_inverse((b * (K @ K.mT)).tril(-1))

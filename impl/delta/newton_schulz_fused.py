@@ -24,16 +24,16 @@ from impl.registry import implements
     trick="neumann-cwy-inverse",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
     excuses={"extreme": "keys alike: powers of A grow as binomial coefficients and cancel"},
 )
 def newton_schulz_fused(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -44,7 +44,8 @@ def newton_schulz_fused(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
 
-    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
+    and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(newton_schulz_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

@@ -22,15 +22,15 @@ from impl.registry import implements
     trick="deltaproduct",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (32, 64)},
 )
 def product_inflated(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T R H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T R G K"],
     v: Float[Tensor, "B T R H V"],
     beta: Float[Tensor, "B T R H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -40,8 +40,8 @@ def product_inflated(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """R delta rules a token, ``o = S^T q`` after the last; ``chunk`` corrections at a time.
 
-    The state is float32 on chip. With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the
-    final state have S rows.
+    The state is float32 on chip. Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``,
+    which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(product_inflated, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

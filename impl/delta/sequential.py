@@ -13,6 +13,7 @@ from torch import Tensor
 
 from impl.common.axes import axis_sizes
 from impl.common.chunks import accumulation_dtype
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -22,8 +23,8 @@ from impl.registry import implements
     trick="delta-rule-deltanet",
 )
 def sequential(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -39,8 +40,8 @@ def sequential(
     trick="gated-deltanet",
 )
 def gated(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     g: Float[Tensor, "B T H"],
@@ -55,6 +56,7 @@ def _loop(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, h0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     wide = accumulation_dtype(v)
+    q, k = (repeat_heads(x, v.shape[2]) for x in (q, k))
     shape = (*k[:, 0].shape, v.shape[-1])
     state = v.new_zeros(shape, dtype=wide) if h0 is None else h0.to(wide)
     decay = None if g is None else g.to(wide).exp()[..., None, None]

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -36,8 +37,8 @@ from impl.registry import implements
     knobs={"chunk": (64, 128), "block": (8, 16, 32)},
 )
 def ssd_block(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -47,6 +48,7 @@ def ssd_block(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; ``block`` divides ``chunk``."""
     size = axis_sizes(ssd_block, q, k, v, beta, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
     widths = [size["K"], size["V"]]
     chunk = min(chunk, -(-size["T"] // block) * block)
     Q, K, V, b = (cut(x, chunk).unflatten(3, (-1, block)) for x in (q, k, v, beta))

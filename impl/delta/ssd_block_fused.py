@@ -1,5 +1,6 @@
 # pyright: basic, reportArgumentType=false
 # pyright: reportCallIssue=false, reportAssignmentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
 """Block-semiseparable form on chip: the blocks of a chunk composed by products, the state kept there.
 
 A block of Q steps moves the state by S -> S - K^T W S + K^T Y, from a small system of its own,
@@ -17,8 +18,10 @@ so that log2(C / Q) such products make a chunk of C steps of C / Q blocks, all p
 A transition stays in its factors: K^T W, of rank C, would be K^2 numbers for every block. Only
 U waits for the state, through one product, where the inverse of a whole chunk has two. Against that
 inverse, 4 C^3 (log2(C) - 1) multiplies and adds, it has 4 C^3 (log2(Q) - 1) and 2 C^2 (2 K + V) for
-each doubling of the blocks, and W, 2 C^2 K. Forwards it reads every input once and writes every output
-once. V is cut into columns for programs of their own, which all compute W; backwards it is the walk.
+each doubling of the blocks, and W, 2 C^2 K. A wide W does not fit beside the state: above K = 128 the
+C x C weights of W are composed in its place, W is multiplied out where it meets K^T, part by part, and
+at the end, with 2 C^3 in place of 2 C^2 V a doubling. Forwards it reads every input once and writes every output once.
+V is cut into columns for programs of their own, which all compute W; backwards it is the walk.
 """
 
 import functools
@@ -29,6 +32,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from impl.common.delta_chunks import WHOLE, load_shared, products
 from impl.common.delta_walk import WIDEST, delta_walk
 from impl.common.sequences import (
     at_most,
@@ -57,15 +61,15 @@ COLUMNS = 64
     trick="semiseparable-block-decomposition",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (32, 64), "checkpoint": (16, 128, 256), "block": (8, 16)},
 )
 def ssd_block_fused(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -77,8 +81,8 @@ def ssd_block_fused(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
 
-    ``block`` divides ``chunk``. With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the
-    final state have S rows.
+    ``block`` divides ``chunk``. Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``,
+    which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(ssd_block_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
@@ -93,12 +97,77 @@ def _blocks_forwards(
 ) -> None:
     """Fills what ``walk_forwards`` fills."""
     q, k, v, beta, _, *rest = tensors
-    columns = min(block_of(meta["V"]), COLUMNS)
+    wide = meta["BLOCK_K"] > WHOLE.value
+    columns = meta["BLOCK_V"] if wide else min(block_of(meta["V"]), COLUMNS)
     _ssd_block_kernel[(grid[0], triton.cdiv(meta["V"], columns))](
         q, k, v, beta, *rest, *(meta[axis] for axis in "THKV"),
         EVERY=meta["EVERY"], BLOCK=steps, BLOCK_T=meta["BLOCK_T"], BLOCK_K=meta["BLOCK_K"], BLOCK_V=columns,
-        num_warps=8, num_stages=1,
+        GROUP=meta["GROUP"], maxnreg=meta["maxnreg"], num_warps=8, num_stages=1,
     )  # fmt: skip
+
+
+@triton.jit
+def _block_inverses(below, beta, dtype: tl.constexpr, BLOCK: tl.constexpr, BLOCK_T: tl.constexpr):
+    """``(I + A)^-1`` of each block from all products of keys."""
+    steps = tl.arange(0, BLOCK_T)
+    below = tl.where(steps[:, None] > steps[None, :], below * beta[:, None], 0.0)
+    # float32 to two bits, on matrix cores, where the result is rounded to half precision
+    precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
+    return doubled_inverse(below, precision, BLOCK, BLOCK_T)
+
+
+@triton.jit
+def _between(met, size, BLOCK_T: tl.constexpr):
+    """What a second block of ``size`` steps met of the first before it; zero elsewhere."""
+    steps = tl.arange(0, BLOCK_T)
+    i, j = steps[:, None], steps[None, :]
+    return tl.where((i > j) & ((i // size) ^ (j // size) == 1), met, 0.0)
+
+
+@triton.jit
+def _composed(k, v, beta, inverse_ptr, BLOCK: tl.constexpr, BLOCK_T: tl.constexpr):
+    """W and Y of the chunk, and the inverse where one is stored."""
+    dtype = k.dtype
+    below = tl.dot(k, tl.trans(k), input_precision="ieee")
+    inverse = _block_inverses(below, beta, dtype, BLOCK, BLOCK_T)
+    weights = (inverse * beta[None, :]).to(dtype)
+    w = tl.dot(weights, k, input_precision="ieee")
+    y = tl.dot(weights, v, input_precision="ieee")
+    size = BLOCK
+    while size < BLOCK_T:
+        met = tl.dot(w.to(dtype), tl.trans(k), input_precision="ieee")
+        met = _between(met, size, BLOCK_T).to(dtype)
+        w -= tl.dot(met, w.to(dtype), input_precision="ieee")
+        y -= tl.dot(met, y.to(dtype), input_precision="ieee")
+        if inverse_ptr is not None:
+            inverse -= tl.dot(met, inverse.to(dtype), input_precision="ieee")
+        size *= 2
+    return w, y, inverse
+
+
+@triton.jit
+def _composed_weights(
+    k_ptr, beta, rows, inside, head, H, K,
+    BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """The inverse of the chunk, from the W of its blocks part by part."""
+    dtype: tl.constexpr = k_ptr.dtype.element_ty
+    below = products(
+        k_ptr, rows, inside, k_ptr, rows, inside, head, H, K, BLOCK_T, BLOCK_T, WHOLE, GROUP
+    )
+    inverse = _block_inverses(below, beta, dtype, BLOCK, BLOCK_T)
+    size = BLOCK
+    while size < BLOCK_T:
+        weights = (inverse * beta[None, :]).to(dtype)
+        met = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+        for channel in tl.range(0, K, WHOLE, disable_licm=True):
+            k = load_shared(k_ptr, rows, inside, head, H, K, WHOLE, GROUP, channel)
+            w = tl.dot(weights, k, input_precision="ieee").to(dtype)
+            met += tl.dot(w, tl.trans(k), input_precision="ieee")
+        met = _between(met, size, BLOCK_T).to(dtype)
+        inverse -= tl.dot(met, inverse.to(dtype), input_precision="ieee")
+        size *= 2
+    return inverse
 
 
 @triton.jit
@@ -107,7 +176,7 @@ def _ssd_block_kernel(
     o_ptr, last_ptr, inverse_ptr, u_ptr, starts_ptr,
     T, H, K, V,
     EVERY: tl.constexpr, BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
@@ -119,35 +188,28 @@ def _ssd_block_kernel(
     if h0_ptr is not None:
         state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
 
-    for done in range(0, length, BLOCK_T):
+    for done in tl.range(0, length, BLOCK_T, disable_licm=True):
         rows, inside = start + done + steps, done + steps < length
         # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
             if done % (EVERY * BLOCK_T) == 0:
                 place = (piece + done // (EVERY * BLOCK_T)) * H + head
                 store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
-        k = load_rows(k_ptr, rows, inside, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
         beta = tl.load(beta_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
-        dtype = k.dtype
-
-        below = tl.dot(k, tl.trans(k), input_precision="ieee") * beta[:, None]
-        below = tl.where(i > j, below, 0.0)
-        # float32 to two bits, on matrix cores, where the result is rounded to half precision
-        precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
-        inverse = doubled_inverse(below, precision, BLOCK, BLOCK_T)
-        weights = (inverse * beta[None, :]).to(dtype)
-        w = tl.dot(weights, k, input_precision="ieee")
-        y = tl.dot(weights, v, input_precision="ieee")
-        size = BLOCK
-        while size < BLOCK_T:
-            met = tl.dot(w.to(dtype), tl.trans(k), input_precision="ieee")
-            met = tl.where((i > j) & ((i // size) ^ (j // size) == 1), met, 0.0).to(dtype)
-            w -= tl.dot(met, w.to(dtype), input_precision="ieee")
-            y -= tl.dot(met, y.to(dtype), input_precision="ieee")
-            if inverse_ptr is not None:
-                inverse -= tl.dot(met, inverse.to(dtype), input_precision="ieee")
-            size *= 2
+        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
+        dtype = v.dtype
+        if BLOCK_K <= WHOLE:
+            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+            w, y, inverse = _composed(k, v, beta, inverse_ptr, BLOCK, BLOCK_T)
+        else:
+            inverse = _composed_weights(
+                k_ptr, beta, rows, inside, head, H, K, BLOCK, BLOCK_T, GROUP
+            )
+            weights = (inverse * beta[None, :]).to(dtype)
+            tl.debug_barrier()
+            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+            w = tl.dot(weights, k, input_precision="ieee")
+            y = tl.dot(weights, v, input_precision="ieee")
         u = (y - tl.dot(w.to(dtype), state.to(dtype), input_precision="ieee")).to(dtype)
         if inverse_ptr is not None:
             # the same for all columns of V
@@ -155,8 +217,19 @@ def _ssd_block_kernel(
             store_rows(inverse_ptr, inverse, rows, once, head, H, BLOCK_T, BLOCK_T)
             store_rows(u_ptr, u, rows, inside, head, H, V, BLOCK_V, first)
 
-        q = load_rows(q_ptr, rows, inside, head, H, K, BLOCK_K)
-        scores = tl.where(i >= j, tl.dot(q, tl.trans(k), input_precision="ieee"), 0.0)
+        if BLOCK_K <= WHOLE:
+            q = load_shared(q_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        else:
+            # k again rather than held in the layout of a product
+            tl.debug_barrier()
+            scores = products(
+                q_ptr, rows, inside, k_ptr, rows, inside, head, H, K, BLOCK_T, BLOCK_T, WHOLE, GROUP
+            )
+            tl.debug_barrier()
+            q = load_shared(q_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+        scores = tl.where(i >= j, scores, 0.0)
         o = tl.dot(q, state.to(dtype), input_precision="ieee")
         o += tl.dot(scores.to(dtype), u, input_precision="ieee")
         store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V, first)

@@ -18,6 +18,7 @@ from torch import Tensor
 from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
 from impl.common.delta_states import delta_states
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -29,8 +30,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64)},
 )
 def ut(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -39,6 +40,7 @@ def ut(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``, in chunks of ``chunk`` steps."""
     size = axis_sizes(ut, q, k, v, beta, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
     Q, K, V, b = (cut(x, min(chunk, size["T"])) for x in (q, k, v, beta))
     W, Y = _solved(K, V, b)
     U, starts, state = delta_states(K, W, Y, h0)
@@ -54,8 +56,8 @@ def ut(
     knobs={"chunk": (32, 64)},
 )
 def product(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T R H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T R G K"],
     v: Float[Tensor, "B T R H V"],
     beta: Float[Tensor, "B T R H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -67,6 +69,7 @@ def product(
     In chunks of ``chunk`` corrections; a token of more is a chunk by itself.
     """
     size = axis_sizes(product, q, k, v, beta, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
     tokens = min(max(1, chunk // size["R"]), size["T"])
     Q = cut(q, tokens)
     K, V, b = (cut(x.movedim(2, 3), tokens).flatten(3, 4) for x in (k, v, beta))

@@ -20,6 +20,7 @@ from torch import Tensor
 from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
 from impl.common.delta_states import delta_states
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -31,8 +32,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64)},
 )
 def wy(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -40,12 +41,13 @@ def wy(
     chunk: int = 32,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``, in chunks of ``chunk`` steps."""
-    length = axis_sizes(wy, q, k, v, beta, h0)["T"]
-    Q, K, V, b = (cut(x, min(chunk, length)) for x in (q, k, v, beta))
+    size = axis_sizes(wy, q, k, v, beta, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
+    Q, K, V, b = (cut(x, min(chunk, size["T"])) for x in (q, k, v, beta))
     W, Y = _columns(K, V, b[..., None])
     U, starts, state = delta_states(K, W, Y, h0)
     o = Q @ starts + (Q @ K.mT).tril() @ U
-    return join(o, length).to(v.dtype), state.to(v.dtype)
+    return join(o, size["T"]).to(v.dtype), state.to(v.dtype)
 
 
 def _columns(K: Tensor, V: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from impl.common.axes import axis_sizes
 from impl.common.chunks import cut, join
 from impl.common.delta_states import delta_states
 from impl.common.halved_decays import decayed_scores, sums_behind
+from impl.common.heads import repeat_heads
 from impl.registry import implements
 
 
@@ -33,8 +34,8 @@ from impl.registry import implements
     knobs={"chunk": (16, 32, 64)},
 )
 def channel_gated(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     g: Float[Tensor, "B T H K"],
@@ -42,8 +43,12 @@ def channel_gated(
     *,
     chunk: int = 32,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
-    """``S' = exp(g)[:, None] * S[t-1]``, then the delta rule on ``S'``, in chunks of ``chunk`` steps."""
+    """``S' = exp(g)[:, None] * S[t-1]``, then the delta rule on ``S'``, in chunks of ``chunk`` steps.
+
+    Head h of v reads group h // (H / G) of q and k.
+    """
     size = axis_sizes(channel_gated, q, k, v, beta, g, h0)
+    q, k = (repeat_heads(x, size["H"]) for x in (q, k))
     Q, K, V, b, log = (cut(x, chunk) for x in (q, k, v, beta, g))
     b = b[..., None]  # [B, H, N, C, 1]
     c = log.cumsum(-2).exp()

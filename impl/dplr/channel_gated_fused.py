@@ -10,8 +10,9 @@ the start of a chunk and to its end,
 
 is the walk of ``impl/common/dplr_walk.py``, its removal tied to its write. The forward pass moves every
 tensor once. A backward pass costs it a state every ``checkpoint`` steps, K V / checkpoint numbers a step,
-or, with every chunk's kept, 2 C + 2 V + 2 K V / C. Against one decay a head it pays with K - 1 more
-numbers a step to read, and with log2(C) products and 2 K log2(C) exponentials for its one product.
+or, with every chunk's kept, 2 C + 2 V + 2 K V / C; where heads share q and k, 2 K float32 numbers a step
+and head of v, written and read. Against one decay a head it pays with K - 1 more numbers a step to read,
+and with log2(C) products and 2 K log2(C) exponentials for its one product.
 """
 
 from jaxtyping import Float, Int
@@ -28,15 +29,15 @@ from impl.registry import implements
     trick="kda-constrained-dplr",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 32), "checkpoint": (16, 32, 128, 256, 512)},
 )
 def channel_gated_fused(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     g: Float[Tensor, "B T H K"],
@@ -48,7 +49,8 @@ def channel_gated_fused(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g)[:, None] * S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.
 
-    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
+    and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(channel_gated_fused, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

@@ -28,8 +28,8 @@ from impl.registry import implements
     trick="rwkv7-generalized-delta",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 32), "checkpoint": (16, 32, 128, 256, 512)},
