@@ -1,4 +1,5 @@
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
 """SSD with its states in HBM: the state before every chunk first, then each chunk on its own.
 
 With L[i, j] = exp(dt[j+1] a + ... + dt[i] a) for i >= j, from[i] and to[j] its columns before the
@@ -10,7 +11,9 @@ first step and its row of the last:
 Either part may be cut further. The chain in stages writes C B^T (float32, once a group, whose heads
 share it) and P = C B^T * L dt, and reads both again. States that are passed on are first written as
 each chunk alone would have them, read by a second kernel and written as sums. Every value is
-rounded where it is rounded in the uncut forms, but for a passed state.
+rounded where it is rounded in the uncut forms, but for a passed state. A state wider than 128 x 128 is
+taken some columns at a time: by a program each where it is walked, which asks for B anew, and in turn
+in the chain.
 
 Backwards the states kernel runs from the right on C and dO and leaves G_n, the gradient of S_n.
 Then, with D = dO, each gradient is a chain of its own, for every chunk at once:
@@ -37,14 +40,16 @@ from impl.common.sequences import (
     first_chunk,
     load_rows,
     load_state,
-    load_state_transposed,
     span,
     store_rows,
     store_state,
 )
 
-WIDEST = 128
-"""Largest N and P: a float32 state of 128 x 128 is a quarter of a multiprocessor's registers."""
+WIDEST = 256
+"""Largest N and P."""
+
+COLUMNS, STATE = 128, 128 * 128
+"""Columns and numbers of a state at a time: 128 x 128 in float32 are 64 registers a thread."""
 
 SLICE = 1024
 """Numbers of a state that one program passes on."""
@@ -88,7 +93,7 @@ class _Chunks(torch.autograd.Function):
         d_last = None if grads[1] is None else grads[1].contiguous()
         dh0 = None if h0 is None else torch.empty_like(h0)
         sizes, ends = ctx.sizes, torch.empty_like(states)
-        _states_kernel[(sizes["S"] * sizes["H"],)](
+        _states_kernel[_each_state(ctx)](
             dt, a, c, d_o, d_last, cu_seqlens, ends, dh0, REVERSE=True, **ctx.options
         )
         wide = {"dtype": torch.float32, "device": x.device}
@@ -114,21 +119,37 @@ class _Chunks(torch.autograd.Function):
 def _options(sizes: dict[str, int], chunk: int, dtype: torch.dtype) -> dict[str, int]:
     """Size arguments and launch options that the kernels share."""
     options = {axis: sizes[axis] for axis in "THPGN"} | {"BLOCK_T": chunk}
-    options |= {"BLOCK_P": block(sizes["P"]), "BLOCK_N": block(sizes["N"])}
+    options |= _tiles(sizes["N"], sizes["P"], "N", "P")
     options["num_warps"] = 8 if options["BLOCK_P"] * options["BLOCK_N"] > 4096 else 4
     # shared memory holds the next chunk beside this one in half precision only
     options["num_stages"] = 2 if dtype.itemsize == 2 else 1
+    if dtype.itemsize > 2:
+        # unless told how many registers there are, ptxas leaves most of them, and spills
+        options["maxnreg"] = 255
     return options
 
 
+def _tiles(rows: int, columns: int, *axes: str) -> dict[str, int]:
+    """All rows of a state and as many columns as fit beside them."""
+    tile = min(block(columns), COLUMNS, STATE // block(rows))
+    return {f"BLOCK_{axes[0]}": block(rows), f"BLOCK_{axes[1]}": tile}
+
+
 def _walk_states(ctx: Any, x, dt, a, b, h0, cu_seqlens, states: Tensor, last: Tensor) -> None:
-    grid = (ctx.sizes["S"] * ctx.sizes["H"],)
-    _states_kernel[grid](dt, a, b, x, h0, cu_seqlens, states, last, REVERSE=False, **ctx.options)
+    _states_kernel[_each_state(ctx)](
+        dt, a, b, x, h0, cu_seqlens, states, last, REVERSE=False, **ctx.options
+    )
+
+
+def _each_state(ctx: Any) -> tuple[int, int]:
+    """A program a sequence, head and tile of columns of the state."""
+    sizes = ctx.sizes
+    return sizes["S"] * sizes["H"], triton.cdiv(sizes["P"], ctx.options["BLOCK_P"])
 
 
 def _pass_states(ctx: Any, x, dt, a, b, h0, cu_seqlens, states: Tensor, last: Tensor) -> None:
     sizes, fresh = ctx.sizes, torch.empty_like(states)
-    _fresh_states_kernel[(len(states), sizes["H"])](
+    _fresh_states_kernel[(len(states), sizes["H"], _each_state(ctx)[1])](
         x, dt, a, b, cu_seqlens, fresh, **ctx.search, **ctx.options
     )
     numbers = sizes["N"] * sizes["P"]
@@ -146,9 +167,10 @@ def _chain(ctx: Any, x, dt, a, b, c, cu_seqlens, states: Tensor, o: Tensor) -> N
 
 def _arms(ctx: Any, axes: str) -> dict[str, int]:
     """Options of a chain: the heads and widths of what it multiplies first, and of what last."""
-    options = {name: ctx.options[name] for name in ("T", "H", "BLOCK_T", "num_warps", "num_stages")}
+    other = {*"PGN", "BLOCK_P", "BLOCK_N"}
+    options = {name: value for name, value in ctx.options.items() if name not in other}
     options |= {name: ctx.sizes[axis] for name, axis in zip("LRKV", axes, strict=True)}
-    return ctx.search | options | {"BLOCK_K": block(options["K"]), "BLOCK_V": block(options["V"])}
+    return ctx.search | options | _tiles(options["K"], options["V"], "K", "V")
 
 
 def _chain_in_stages(ctx: Any, x, dt, a, b, c, cu_seqlens, states: Tensor, o: Tensor) -> None:
@@ -197,24 +219,24 @@ def _states_kernel(
     T, H, P, G, N,
     BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    index = tl.program_id(0)
+    index, first = tl.program_id(0), tl.program_id(1) * BLOCK_P
     sequence, head = index // H, index % H
     start, length = span(cu_seqlens_ptr, sequence, T)
     chunk = first_chunk(cu_seqlens_ptr, sequence, T, BLOCK_T)
     state = tl.zeros((BLOCK_N, BLOCK_P), tl.float32)
     if start_ptr is not None:
-        state += load_state(start_ptr, index, N, P, BLOCK_N, BLOCK_P)
+        state += load_state(start_ptr, index, N, P, BLOCK_N, BLOCK_P, first)
 
     chunks = tl.cdiv(length, BLOCK_T)
     for i in range(chunks):
         number = chunks - 1 - i if REVERSE else i
-        store_state(states_ptr, state, (chunk + number) * H + head, N, P, BLOCK_N, BLOCK_P)
+        store_state(states_ptr, state, (chunk + number) * H + head, N, P, BLOCK_N, BLOCK_P, first)
         done = number * BLOCK_T
         rows = start + done + tl.arange(0, BLOCK_T)
         inside = rows < start + length
         dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
         left = load_rows(left_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
-        right = load_rows(right_ptr, rows, inside, head, H, P, BLOCK_P)
+        right = load_rows(right_ptr, rows, inside, head, H, P, BLOCK_P, first)
         if REVERSE:
             weight = tl.exp(tl.associative_scan(g, 0, _add))
         else:
@@ -223,7 +245,7 @@ def _states_kernel(
         state *= tl.exp(tl.sum(g, axis=0))
         state += tl.dot(tl.trans(left), right, input_precision="ieee")
     if end_ptr is not None:
-        store_state(end_ptr, state, index, N, P, BLOCK_N, BLOCK_P)
+        store_state(end_ptr, state, index, N, P, BLOCK_N, BLOCK_P, first)
 
 
 @triton.jit
@@ -232,17 +254,17 @@ def _fresh_states_kernel(
     S, T, H, P, G, N,
     BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    chunk, head = tl.program_id(0), tl.program_id(1)
+    chunk, head, column = tl.program_id(0), tl.program_id(1), tl.program_id(2) * BLOCK_P
     first, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, BLOCK_T)
     steps = tl.arange(0, BLOCK_T)
     rows, inside = first + steps, steps < left
     dt, _ = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
-    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
+    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, column)
     b = load_rows(b_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
     until = _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)
     kept = (x * (dt * until)[:, None]).to(x.dtype)
     fresh = tl.dot(tl.trans(b), kept, input_precision="ieee")
-    store_state(fresh_ptr, fresh, chunk * H + head, N, P, BLOCK_N, BLOCK_P)
+    store_state(fresh_ptr, fresh, chunk * H + head, N, P, BLOCK_N, BLOCK_P, column)
 
 
 @triton.jit
@@ -273,6 +295,14 @@ def _passed_states_kernel(
 
 
 @triton.jit
+def _load_transposed(s_ptr, index, first, N, P, BLOCK_N: tl.constexpr, BLOCK_P: tl.constexpr):
+    """Rows from ``first`` of state ``index`` in float32, its axes exchanged; zero past the edges."""
+    n, p = first + tl.arange(0, BLOCK_N)[None, :], tl.arange(0, BLOCK_P)[:, None]
+    at = (index.to(tl.int64) * N + n) * P + p  # [BLOCK_P, BLOCK_N]
+    return tl.load(s_ptr + at, mask=(n < N) & (p < P), other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _chain_kernel(
     left_ptr, other_ptr, right_ptr, own_ptr, dt_ptr, a_ptr, states_ptr, cu_seqlens_ptr,
     o_ptr, edge_ptr,
@@ -294,22 +324,27 @@ def _chain_kernel(
         weights = _decay_between(g, BLOCK_T) * dt[None, :]
     weights *= tl.dot(left, tl.trans(other), input_precision="ieee")
 
+    weights = weights.to(right_ptr.dtype.element_ty)
     place = chunk * H + head
-    if own_ptr is None:
-        state = load_state(states_ptr, place, K, V, BLOCK_K, BLOCK_V).to(left.dtype)
-    else:
-        state = load_state_transposed(states_ptr, place, V, K, BLOCK_V, BLOCK_K).to(left.dtype)
-    o = tl.dot(left, state, input_precision="ieee")
-    if REVERSE:
-        o *= (dt * _decay_until(dt_ptr, a_ptr, rows, ahead, head, H, BLOCK_T))[:, None]
-    else:
-        o *= tl.exp(tl.associative_scan(g, 0, _add))[:, None]
+    edge = tl.zeros((BLOCK_T,), tl.float32)
+    for column in tl.range(0, V, BLOCK_V, num_stages=1, disable_licm=True):
+        if own_ptr is None:
+            state = load_state(states_ptr, place, K, V, BLOCK_K, BLOCK_V, column)
+        else:
+            state = _load_transposed(states_ptr, place, column, V, K, BLOCK_V, BLOCK_K)
+        o = tl.dot(left, state.to(left.dtype), input_precision="ieee")
+        if REVERSE:
+            o *= (dt * _decay_until(dt_ptr, a_ptr, rows, ahead, head, H, BLOCK_T))[:, None]
+        else:
+            o *= tl.exp(tl.associative_scan(g, 0, _add))[:, None]
+        if own_ptr is not None:
+            own = load_rows(own_ptr, rows, inside, far, R, V, BLOCK_V, column)
+            edge += tl.sum(o * own, axis=1)
+        right = load_rows(right_ptr, rows, inside, far, R, V, BLOCK_V, column)
+        o += tl.dot(weights, right, input_precision="ieee")
+        store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V, column)
     if own_ptr is not None:
-        own = load_rows(own_ptr, rows, inside, far, R, V, BLOCK_V)
-        tl.store(edge_ptr + rows * H + head, tl.sum(o * own, axis=1), mask=inside)
-    right = load_rows(right_ptr, rows, inside, far, R, V, BLOCK_V)
-    o += tl.dot(weights.to(right.dtype), right, input_precision="ieee")
-    store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V)
+        tl.store(edge_ptr + rows * H + head, edge, mask=inside)
 
 
 @triton.jit
@@ -355,20 +390,21 @@ def _outputs_kernel(
     rows, inside = first + steps, steps < left
     place = chunk * H + head
     _, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
-    c = load_rows(c_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
-    state = load_state(states_ptr, place, N, P, BLOCK_N, BLOCK_P).to(c.dtype)
-    o = tl.dot(c, state, input_precision="ieee")
-    o *= tl.exp(tl.associative_scan(g, 0, _add))[:, None]
-    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
-    weights = load_state(weights_ptr, place, BLOCK_T, BLOCK_T, BLOCK_T, BLOCK_T).to(x.dtype)
-    o += tl.dot(weights, x, input_precision="ieee")
-    store_rows(o_ptr, o, rows, inside, head, H, P, BLOCK_P)
+    for column in tl.range(0, P, BLOCK_P, num_stages=1, disable_licm=True):
+        c = load_rows(c_ptr, rows, inside, head // (H // G), G, N, BLOCK_N)
+        state = load_state(states_ptr, place, N, P, BLOCK_N, BLOCK_P, column)
+        o = tl.dot(c, state.to(c.dtype), input_precision="ieee")
+        o *= tl.exp(tl.associative_scan(g, 0, _add))[:, None]
+        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, column)
+        weights = load_state(weights_ptr, place, BLOCK_T, BLOCK_T, BLOCK_T, BLOCK_T)
+        o += tl.dot(weights.to(x.dtype), x, input_precision="ieee")
+        store_rows(o_ptr, o, rows, inside, head, H, P, BLOCK_P, column)
 
 
 @triton.jit
-def _slice(s_ptr, index, first, N, P, BLOCK_P: tl.constexpr):
-    """16 rows of state ``index`` in float32; zero past the edges."""
-    n, p = first + tl.arange(0, 16)[:, None], tl.arange(0, BLOCK_P)[None, :]
+def _slice(s_ptr, index, first, column, N, P, BLOCK_P: tl.constexpr):
+    """16 rows of state ``index`` in float32, from ``column``; zero past the edges."""
+    n, p = first + tl.arange(0, 16)[:, None], column + tl.arange(0, BLOCK_P)[None, :]
     at = (index.to(tl.int64) * N + n) * P + p  # [16, BLOCK_P]
     return tl.load(s_ptr + at, mask=(n < N) & (p < P), other=0.0).to(tl.float32)
 
@@ -391,27 +427,35 @@ def _input_gradients_kernel(
     scores = tl.dot(b, tl.trans(c), input_precision="ieee")  # [from, to]
     scores *= tl.trans(_decay_between(g, BLOCK_T))
 
-    x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P)
-    d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P)
     # over each step: paths inside the chunk, from its start, to its end, and past it
-    paths = scores * tl.dot(x, tl.trans(d_o), input_precision="ieee") * dt[:, None]
+    paths = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+    past = 0.0
+    for column in tl.range(0, P, BLOCK_P, num_stages=1, disable_licm=True):
+        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, column)
+        d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P, column)
+        paths += tl.dot(x, tl.trans(d_o), input_precision="ieee")
+        for n in range(0, N, 16):
+            later = _slice(ends_ptr, place, n, column, N, P, BLOCK_P)
+            past += tl.sum(later * _slice(states_ptr, place, n, column, N, P, BLOCK_P))
+    paths *= scores * dt[:, None]
     paths = tl.associative_scan(paths, 1, _add, reverse=True)  # [from, over]
     paths += tl.load(to_end_ptr + rows * H + head, mask=inside, other=0.0)[:, None]
     dg = tl.sum(tl.where(steps[:, None] < steps[None, :], paths, 0.0), axis=0)
     from_start = tl.load(from_start_ptr + rows * H + head, mask=inside, other=0.0)
     dg += tl.associative_scan(from_start, 0, _add, reverse=True)
-    past = 0.0
-    for n in range(0, N, 16):
-        later = _slice(ends_ptr, place, n, N, P, BLOCK_P)
-        past += tl.sum(later * _slice(states_ptr, place, n, N, P, BLOCK_P))
     dg += past * tl.exp(tl.sum(g, axis=0))
 
-    end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P).to(b.dtype)
-    d_write = tl.dot(b, end, input_precision="ieee")
-    d_write *= _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)[:, None]
-    d_write += tl.dot(scores.to(d_o.dtype), d_o, input_precision="ieee")
-    store_rows(dx_ptr, d_write * dt[:, None], rows, inside, head, H, P, BLOCK_P)
-    d_dt = tl.sum(x * d_write, axis=1) + dg * tl.load(a_ptr + head).to(tl.float32)
+    scores = scores.to(d_o_ptr.dtype.element_ty)
+    d_dt = dg * tl.load(a_ptr + head).to(tl.float32)
+    for column in tl.range(0, P, BLOCK_P, num_stages=1, disable_licm=True):
+        end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P, column)
+        d_write = tl.dot(b, end.to(b.dtype), input_precision="ieee")
+        d_write *= _decay_until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)[:, None]
+        d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P, column)
+        d_write += tl.dot(scores, d_o, input_precision="ieee")
+        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, column)
+        d_dt += tl.sum(x * d_write, axis=1)
+        store_rows(dx_ptr, d_write * dt[:, None], rows, inside, head, H, P, BLOCK_P, column)
     tl.store(d_dt_ptr + rows * H + head, d_dt.to(d_dt_ptr.dtype.element_ty), mask=inside)
     # a chunk that no sequence uses has no states
     tl.store(da_ptr + place, tl.sum(tl.where(inside, dg * dt, 0.0), axis=0))

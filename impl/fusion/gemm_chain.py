@@ -29,8 +29,8 @@ from impl.registry import implements
     trick="chimera-gemm-chain-fusion",
     needs=("triton",),
     accepts={
-        "P": {"at_most": 128},
-        "N": {"at_most": 128},
+        "P": {"at_most": 256},
+        "N": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (16, 64)},
