@@ -207,6 +207,7 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
     [
         ("delta.ssd_block_fused", 20, 100),
         ("delta.ssd_block_fused", 20, 128),
+        ("chunkwise.ssd_fused", 100, 20),
         ("delta.ssd_block_fused", 140, 20),
         ("chunkwise.sigmoid_mlstm_fused", 70, 100),
         ("chunkwise.sigmoid_mlstm_fused", 20, 128),
@@ -216,8 +217,9 @@ def test_packed_sequences_of_any_length_find_their_chunks(plugin_id, ends):
 )
 def test_tiles_of_a_state_make_one_answer(plugin_id, rows, columns):
     plugin = load(plugin_id)
-    dims = {"B": 1, "T": 40, "H": 2, "K": rows, "V": columns}
-    case = Case(plugin, find(plugin.op or ""), dims, torch.float32)
+    op = find(plugin.op or "")
+    dims = {"B": 1, "T": 40, "H": 2, "K": rows, "V": columns, "P": columns, "G": 1, "N": rows}
+    case = Case(plugin, op, {axis: dims[axis] for axis in op.axes()}, torch.float32)
     inputs = case.inputs()
     found = case.compare(case.run(inputs), inputs)
     found += case.compare_gradients(case.gradients(inputs), inputs)
