@@ -9,10 +9,14 @@ pytest.importorskip("triton")
 from correctness.case import Case, compare_all, executing, gradients, to
 from correctness.interpreter import Observer, interpret
 from correctness.op import find
-from impl.registry import load
+from impl.registry import index, load
 
 SCANS = ["scans.chunk_states", "scans.matmul_scan", "scans.matmul_tree"]
-STEPS = ["linear_attention", "gated_linear_attention", "ssd", "delta_rule", "gated_delta_rule"]
+STEPS = [
+    plugin.op or ""
+    for plugin in index().values()
+    if plugin.id.startswith("inference.recurrent_step.")
+]
 
 
 class DistinctBytes(Observer):

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from ..engine.contest import Outcome
     from ..record.measurement import Measurement
 
+ELSEWHERE = {
+    "compile": "MADBENCH_SUITE=SUITE asv run 'HEAD^!' --bench '^static'",
+    "training": "madbench run --suite SUITE",
+}
+"""What takes the figures that need more than a call, by the way they are come by."""
+
 
 def measure(args: argparse.Namespace) -> int:
     """One metric of one plugin on one problem, with its interval."""
@@ -21,7 +27,8 @@ def measure(args: argparse.Namespace) -> int:
     from ..record.measurement import dims
     from ..verdict.claims import DTYPES
 
-    metrics.find(args.metric)
+    if command := ELSEWHERE.get(metrics.find(args.metric).way):
+        raise ValueError(f"{args.metric} is not taken of one call, but by: {command}")
     dims(args.sizes)
     want_one_of(args.dtype, DTYPES, "dtype")
     plugin = loaded_plugin(args.id.partition("(")[0])

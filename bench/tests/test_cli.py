@@ -108,6 +108,10 @@ def test_every_claims_file_names_plugins_that_exist() -> None:
         (["show", "cyclic-reductio"], "near names: cyclic-reduction"),
         (["show", "063"], "no proposal, plugin or trick is called '063'"),
         (["check", "scans.sequentia"], "near names: scans.sequential"),
+        (
+            ["measure", "scans.sequential", "--sizes", "B1-T8-D4", "--metric", "spills"],
+            "spills is not taken of one call, but by: MADBENCH_SUITE=SUITE asv run",
+        ),
         (["check", "nowhere.py:mine"], "no file 'nowhere.py'"),
         (["judge", "099"], "no proposal or goal is called '099'"),
         (["judge", "--results", "nowhere"], "no folder 'nowhere'"),

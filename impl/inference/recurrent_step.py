@@ -26,8 +26,8 @@ from impl.registry import implements
     excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
 )
 def linear_attention(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
@@ -40,7 +40,7 @@ def linear_attention(
     """
     size = sequence_sizes(linear_attention, q, k, v, h0=h0, cu_seqlens=cu_seqlens)
     at_most(size, K=256)
-    return step_states(q, k, v, None, None, None, h0, cu_seqlens, size["S"], strip, corrects=False)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip)
 
 
 @implements(
@@ -52,8 +52,8 @@ def linear_attention(
     excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
 )
 def gated_linear_attention(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -67,7 +67,7 @@ def gated_linear_attention(
     """
     size = sequence_sizes(gated_linear_attention, q, k, v, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(size, K=256)
-    return step_states(q, k, v, None, g, None, h0, cu_seqlens, size["S"], strip, corrects=False)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, g=g)
 
 
 @implements(
@@ -95,7 +95,7 @@ def ssd(
     """
     size = sequence_sizes(ssd, x, dt, a, b, c, h0=h0, cu_seqlens=cu_seqlens)
     at_most(size, N=256)
-    return step_states(c, b, x, dt, None, a, h0, cu_seqlens, size["S"], strip, corrects=False)
+    return step_states(c, b, x, h0, cu_seqlens, size, strip, rate=dt, a=a)
 
 
 @implements(
@@ -107,8 +107,8 @@ def ssd(
     excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
 )
 def delta_rule(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
@@ -122,7 +122,7 @@ def delta_rule(
     """
     size = sequence_sizes(delta_rule, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(size, K=256)
-    return step_states(q, k, v, beta, None, None, h0, cu_seqlens, size["S"], strip, corrects=True)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, rate=beta, corrects=True)
 
 
 @implements(
@@ -134,8 +134,8 @@ def delta_rule(
     excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
 )
 def gated_delta_rule(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     beta: Float[Tensor, "B T H"],
     g: Float[Tensor, "B T H"],
@@ -150,4 +150,152 @@ def gated_delta_rule(
     """
     size = sequence_sizes(gated_delta_rule, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(size, K=256)
-    return step_states(q, k, v, beta, g, None, h0, cu_seqlens, size["S"], strip, corrects=True)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, rate=beta, g=g, corrects=True)
+
+
+@implements(
+    "channel_gated_delta_rule",
+    source="Kimi Team, 2025, arXiv:2510.26692",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def channel_gated_delta_rule(
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    g: Float[Tensor, "B T H K"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S' = exp(g)[:, None] S[t-1]``, then the delta rule on ``S'``, ``o = S^T q``; float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(channel_gated_delta_rule, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, rate=beta, g=g, corrects=True)
+
+
+@implements(
+    "delta_product",
+    source="J. Siems et al., NeurIPS 2025, arXiv:2502.10297",
+    needs=("triton",),
+    accepts={
+        "K": {"at_most": 256},
+        "R": {"at_most": 16},
+        "dtype": ["float32", "bfloat16", "float16"],
+    },
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def delta_product(
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T R G K"],
+    v: Float[Tensor, "B T R H V"],
+    beta: Float[Tensor, "B T R H"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """R delta rules a token, ``o = S^T q`` after the last; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(delta_product, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256, R=16)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, rate=beta, corrects=True)
+
+
+@implements(
+    "generalised_delta_rule",
+    source="B. Peng et al., RWKV-7, 2025, arXiv:2503.14456",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def generalised_delta_rule(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    kappa: Float[Tensor, "B T H K"],
+    eta: Float[Tensor, "B T H K"],
+    g: Float[Tensor, "B T H K"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = (diag(exp(g)) - (eta kappa) kappa^T) S[t-1] + k v^T``, ``o = S^T q``; float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(
+        generalised_delta_rule, q, k, v, kappa, eta, g, h0=h0, cu_seqlens=cu_seqlens
+    )
+    at_most(size, K=256)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, g=g, kappa=kappa, eta=eta)
+
+
+@implements(
+    "sigmoid_mlstm",
+    source="M. Beck, K. Poeppel, P. Lippe and S. Hochreiter, 2025, arXiv:2503.14376",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def sigmoid_mlstm(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    i: Float[Tensor, "B T H"],
+    f: Float[Tensor, "B T H"],
+    h0: Float[Tensor, "B H K V"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """``S[t] = sigmoid(f) S[t-1] + sigmoid(i) k v^T``, ``o = S^T q``; the state is float32 on chip.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(sigmoid_mlstm, q, k, v, i, f, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(q, k, v, h0, cu_seqlens, size, strip, rate=i, f=f, rates="sigmoid")
+
+
+@implements(
+    "exponential_mlstm",
+    source="M. Beck et al., xLSTM, NeurIPS 2024, arXiv:2405.04517",
+    needs=("triton",),
+    accepts={"K": {"at_most": 256}, "dtype": ["float32", "bfloat16", "float16"]},
+    knobs={"strip": (16, 32)},
+    excuses={"backward": "decoding has no backward pass; inputs that want gradients are refused"},
+)
+def exponential_mlstm(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    i: Float[Tensor, "B T H"],
+    f: Float[Tensor, "B T H"],
+    h0: Float[Tensor, "B H K V+1"] | None = None,
+    *,
+    strip: int = 32,
+    cu_seqlens: Int[Tensor, " S+1"] | None = None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V+1"]]:
+    """``o = C^T q / max(|n . q|, 1)`` and the last ``[C | n]``, float32 on chip; exp(i) writes.
+
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    """
+    size = sequence_sizes(exponential_mlstm, q, k, v, i, f, h0=h0, cu_seqlens=cu_seqlens)
+    at_most(size, K=256)
+    return step_states(
+        q, k, v, h0, cu_seqlens, size, strip, rate=i, f=f, rates="exponential", normalised=True
+    )
