@@ -27,7 +27,9 @@ def axis_sizes(plugin: Callable[..., Any], *inputs: Tensor | None) -> dict[str, 
             known = sizes.setdefault(alone, size - int(more or 0)) + int(more or 0)
             if known != size:
                 raise ValueError(f"{name} has {axis}={size}, want {axis}={known}")
-    if "G" in sizes and sizes.get("H", 0) % sizes["G"]:
+    # G in the place of H: heads that others share
+    shared = any("G" in axes and "H" not in axes for _, axes in _annotated_axes(plugin))
+    if shared and sizes.get("H", 0) % sizes["G"]:
         raise ValueError(f"H={sizes['H']}, want a multiple of G={sizes['G']}")
     return sizes
 
