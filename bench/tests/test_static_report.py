@@ -72,6 +72,24 @@ def test_block_that_asks_for_too_many_shared_bytes_does_not_fit(kernels, torch):
     assert not many.fits
 
 
+@pytest.mark.parametrize("width", [64, 128])
+def test_warps_that_bring_tiles_stand_beside_those_that_multiply(torch, width):
+    pytest.importorskip("triton")
+    from correctness.op import find
+    from impl.registry import load
+
+    op, run = find("linear_attention"), load("chunkwise.linear_attention_fused").run
+    given = op.inputs({"B": 1, "T": 128, "H": 2, "K": width, "V": width})
+    given = {name: x.to(torch.bfloat16) for name, x in given.items()}
+    assert run is not None
+    (each,) = report(lambda: run(**given, descriptors=True))
+    assert each.threads > 32 * each.options["num_warps"]
+    assert each.code is not None
+    assert each.code.spill_stores == each.code.spill_loads == 0
+    assert list(each.code.matrix) == ["HGMMA"]
+    assert each.fits
+
+
 def test_alignment_comes_from_the_pointers_of_the_launch(kernels, torch):
     aligned, shifted = torch.ones(4096), torch.ones(4097)[1:]
     assert shifted.data_ptr() % 16

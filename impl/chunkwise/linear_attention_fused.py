@@ -28,7 +28,7 @@ from impl.registry import implements
         "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256), "descriptors": (False, True)},
 )
 def linear_attention_fused(
     q: Float[Tensor, "B T G K"],
@@ -38,13 +38,15 @@ def linear_attention_fused(
     *,
     chunk: int = 64,
     checkpoint: int = CHECKPOINT,
+    descriptors: bool = False,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = S[t-1] + k[t] v[t]^T``, ``o[t] = S[t]^T q[t]``; the state is float32 on chip.
 
     Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
-    and ``h0`` and the final state have S rows.
+    and ``h0`` and the final state have S rows. ``descriptors`` have the copy engine of sm_90 bring the
+    tiles, forwards for warps of its own: whether that is faster is for ``madbench tune`` to say.
     """
     sizes = sequence_sizes(linear_attention_fused, q, k, v, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return walk(q, k, v, h0, cu_seqlens, sizes, chunk, checkpoint)
+    return walk(q, k, v, h0, cu_seqlens, sizes, chunk, checkpoint, descriptors=descriptors)

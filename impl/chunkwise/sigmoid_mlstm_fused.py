@@ -27,7 +27,7 @@ from impl.registry import implements
         "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 128, 256), "descriptors": (False, True)},
 )
 def sigmoid_mlstm_fused(
     q: Float[Tensor, "B T H K"],
@@ -39,12 +39,17 @@ def sigmoid_mlstm_fused(
     *,
     chunk: int = 64,
     checkpoint: int = CHECKPOINT,
+    descriptors: bool = False,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = sigmoid(f) S[t-1] + sigmoid(i) k v^T``, ``o = S^T q``; the state is float32 on chip.
 
     With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    ``descriptors`` have the copy engine of sm_90 bring the tiles backwards: whether that is faster is
+    for ``madbench tune`` to say.
     """
     sizes = sequence_sizes(sigmoid_mlstm_fused, q, k, v, i, f, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)
-    return walk(q, k, v, h0, cu_seqlens, sizes, chunk, checkpoint, i=i, f=f)
+    return walk(
+        q, k, v, h0, cu_seqlens, sizes, chunk, checkpoint, i=i, f=f, descriptors=descriptors
+    )

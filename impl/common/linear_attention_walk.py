@@ -34,6 +34,10 @@ nothing was divided, is one more column of it, against a column of ones of V.
 Several heads of V may share one of Q and K, which are read where they lie. Their gradients then are
 written in float32 for every head of V, read again and summed.
 
+Tiles may come through descriptors, brought by the copy engine of sm_90: forwards to warps of their own,
+which leave addresses and waiting to others, and backwards into fewer registers. Gates of steps are read
+through pointers, and Triton cannot part the warps of a loop that does: with them only backwards.
+
 Everything is cut into tiles, and no loop keeps addresses for its next round in registers: a state is
 wide, and what does not fit beside it spills. Float32 operands are multiplied as such, outside the tensor
 cores: what float32 costs here says nothing about half precision.
@@ -45,7 +49,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
+from impl.common.descriptors import describable, described
 from impl.common.heads import sum_heads
 from impl.common.scalar_gates import (
     decay_between,
@@ -73,22 +79,26 @@ def walk(
     q: Tensor, k: Tensor, v: Tensor, h0: Tensor | None, cu_seqlens: Tensor | None,
     sizes: dict[str, int], chunk: int, checkpoint: int = CHECKPOINT,
     *, gate: Tensor | None = None, i: Tensor | None = None, f: Tensor | None = None,
-    normalised: bool = False,
+    normalised: bool = False, descriptors: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``o`` and the last state; ``o`` times ``sigmoid(gate)``, ``i`` and ``f`` together or not at all.
 
     ``normalised`` takes exp(i), divides by |n . q| where that is above 1, and has n as a last column of
-    every state.
+    every state. With ``descriptors`` tiles come through them; ValueError where that cannot be.
     """
+    if descriptors:
+        describable(k)
+        describable(v)
     meta = _launch(sizes, chunk, checkpoint, k.dtype, normalised=normalised)
-    return _Walk.apply(q, k, v, gate, i, f, h0, cu_seqlens, sizes, meta)  # pyright: ignore[reportReturnType]
+    return _Walk.apply(q, k, v, gate, i, f, h0, cu_seqlens, sizes, meta, descriptors)  # pyright: ignore[reportReturnType]
 
 
 class _Walk(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q, k, v, gate, i, f, h0, cu_seqlens, sizes: dict[str, int], meta: dict[str, Any]
-    ):
+        ctx: Any, q, k, v, gate, i, f, h0, cu_seqlens,
+        sizes: dict[str, int], meta: dict[str, Any], descriptors,
+    ):  # fmt: skip
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         gate, i, f, h0 = (None if x is None else x.contiguous() for x in (gate, i, f, h0))
         o, columns = torch.empty_like(v), sizes["V"] + meta["NORM"]
@@ -100,7 +110,12 @@ class _Walk(torch.autograd.Function):
         grid = (triton.cdiv(sizes["V"], meta["BLOCK_V"]), sizes["S"] * sizes["H"])
         # of each program
         norm = torch.empty(grid[0] * grid[1], sizes["K"], device=v.device) if meta["NORM"] else None
-        _walk_kernel[grid](q, k, v, gate, i, f, h0, cu_seqlens, o, last, starts, norm, **meta)
+        rows, launch = {"K": [q, k], "V": [v, gate]}, meta | {"WARPS": 0, "WHOLE": 0}
+        if descriptors and f is None:
+            rows, launch = _described(rows, meta), _specialised(meta, cu_seqlens)
+        _walk_kernel[grid](
+            *rows["K"], *rows["V"], i, f, h0, cu_seqlens, o, last, starts, norm, **launch
+        )
         ctx.save_for_backward(
             q,
             k,
@@ -114,7 +129,7 @@ class _Walk(torch.autograd.Function):
             starts,
         )
         ctx.set_materialize_grads(False)
-        ctx.sizes, ctx.meta = sizes, meta
+        ctx.sizes, ctx.meta, ctx.descriptors = sizes, meta, descriptors
         return o, last
 
     @staticmethod
@@ -130,11 +145,15 @@ class _Walk(torch.autograd.Function):
         states = v.new_empty(one[0], ctx.meta["EVERY"], *one[1:])
         end = torch.empty(one, dtype=torch.float32, device=v.device)
         chunk = None if o is None else v.new_empty(one[0], ctx.meta["BLOCK_T"], *v.shape[2:])
+        meta = _launch_backward(ctx.meta)
+        rows = {"K": [q, k], "V": [v, gate, o, d_o]}
+        if ctx.descriptors:
+            rows = _described(rows, meta)
         _pieces_kernel[(one[0] * one[1],)](
-            q, k, v, gate, i, f, o, starts, d_o, d_last, cu_seqlens, states, end, chunk, *found,
-            **_launch_backward(ctx.meta),
+            *rows["K"], *rows["V"], i, f, starts, d_last, cu_seqlens, states, end, chunk, *found,
+            **meta,
         )  # fmt: skip
-        return sum_heads(found[0], q), sum_heads(found[1], k), *found[2:], None, None, None
+        return sum_heads(found[0], q), sum_heads(found[1], k), *found[2:], None, None, None, None
 
 
 def _launch(
@@ -156,6 +175,25 @@ def _launch(
     return meta | {"num_stages": 2 if half else 1}
 
 
+def _specialised(meta: dict[str, Any], cu_seqlens: Tensor | None) -> dict[str, Any]:
+    """Arguments of the forward kernel when warps of their own bring the tiles.
+
+    They come to the warpgroup that multiplies, and have their own registers. Tiles are whole where the
+    chunks fill every sequence and the tiles of K every head; columns past V meet no other.
+    """
+    tiles = all(meta[axis] % meta[f"BLOCK_{axis}"] == 0 for axis in "TK")
+    changed = meta | {"num_warps": 4, "WARPS": 1, "WHOLE": int(tiles and cu_seqlens is None)}
+    return {name: value for name, value in changed.items() if name != "maxnreg"}
+
+
+def _described(
+    rows: dict[str, list[Tensor | None]], meta: dict[str, Any]
+) -> dict[str, list[TensorDescriptor | None]]:
+    """Tensors of K and of V columns, as the tiles that a kernel asks for."""
+    tile = {axis: (meta["BLOCK_T"], meta[f"BLOCK_{axis}"]) for axis in rows}
+    return {axis: [described(x, *tile[axis]) for x in rows[axis]] for axis in rows}
+
+
 def _launch_backward(meta: dict[str, Any]) -> dict[str, Any]:
     """Arguments of the backward kernel, which takes K in tiles as well."""
     # n takes registers too
@@ -168,18 +206,26 @@ def _launch_backward(meta: dict[str, Any]) -> dict[str, Any]:
 @triton.jit
 def _load_tile(
     x_ptr, here, left, head, H, X, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, first=0,
-    GROUP: tl.constexpr = 1,
+    GROUP: tl.constexpr = 1, WHOLE: tl.constexpr = 0,
 ):  # fmt: skip
     """Columns from ``first`` of one head of ``left`` rows from row ``here``; zero past the end.
 
-    Of a tensor in which ``GROUP`` neighbours of the H heads share one.
+    Of a tensor in which ``GROUP`` neighbours of the H heads share one; ``x_ptr`` may be a descriptor,
+    of which nothing needs a mask where a tile is ``WHOLE``.
     """
     head, H = head // GROUP, H // GROUP
-    steps, x = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_X)[None, :]
-    # one long address a tile and short ones inside it: registers are scarce
-    x_ptr += (here.to(tl.int64) * H + head) * X + first
-    mask = (steps < left) & (x < X - first)
-    return tl.load(x_ptr + (steps * (H * X) + x), mask=mask, other=0.0)
+    steps, column = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_X)[None, :]
+    mask = (steps < left) & (column < X - first)
+    if isinstance(x_ptr, tl.tensor_descriptor):
+        x = x_ptr.load([here.to(tl.int32), head * X + first])
+        if not WHOLE:
+            # what lies behind the sequence or beside the head came too
+            x = tl.where(mask, x, 0.0)
+    else:
+        # one long address a tile and short ones inside it: registers are scarce
+        x_ptr += (here.to(tl.int64) * H + head) * X + first
+        x = tl.load(x_ptr + (steps * (H * X) + column), mask=mask, other=0.0)
+    return x
 
 
 @triton.jit
@@ -328,6 +374,7 @@ def _walk_kernel(
     T, H, K, V,
     EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
     PART: tl.constexpr, GROUP: tl.constexpr, NORM: tl.constexpr,
+    WARPS: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     first, index = tl.program_id(0) * BLOCK_V, tl.program_id(1)
     head = index % H
@@ -341,7 +388,7 @@ def _walk_kernel(
         mine = index * tl.num_programs(0) + tl.program_id(0)
         _copy_norm(h0_ptr, norm_ptr, index, mine, K, V, 0, PART)
 
-    for done in tl.range(0, length, BLOCK_T, disable_licm=True):
+    for done in tl.range(0, length, BLOCK_T, disable_licm=True, warp_specialize=WARPS == 1):
         here, left = start + done, length - done
         weight = tl.zeros((BLOCK_T,), tl.float32)
         if NORM:
@@ -366,9 +413,9 @@ def _walk_kernel(
                 PART,
                 GROUP,
             )
-        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP=GROUP)
-        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP=GROUP)
-        v = _load_tile(v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, 0, GROUP, WHOLE)
+        k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, 0, GROUP, WHOLE)
+        v = _load_tile(v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first, 1, WHOLE)
         # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
             if done % (EVERY * BLOCK_T) == 0:
@@ -377,7 +424,7 @@ def _walk_kernel(
         o = tl.dot(q, state.to(q.dtype), input_precision="ieee")
         since = decay_since(f_ptr, here, left, head, H, BLOCK_T)
         o *= since[:, None]
-        if BLOCK_K <= PART and f_ptr is None:
+        if WARPS or (BLOCK_K <= PART and f_ptr is None):
             scores = tl.dot(q, tl.trans(k), input_precision="ieee")
         else:
             # q and k again, part by part: whole they take the registers of the state
@@ -388,7 +435,7 @@ def _walk_kernel(
             weight = weight * since + tl.sum(scores, axis=1)
             o /= tl.maximum(tl.abs(weight), 1.0)[:, None]
         if gate_ptr is not None:
-            gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
+            gate = _load_tile(gate_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V, first, 1, WHOLE)
             o *= tl.sigmoid(gate.to(tl.float32))
         _store_tile(o_ptr, o, here, left, head, H, V, BLOCK_T, BLOCK_V, first)
         state = _next_state(state, k, v, i_ptr, f_ptr, here, left, head, H, BLOCK_T, NORM)
@@ -400,7 +447,7 @@ def _walk_kernel(
 
 @triton.jit
 def _pieces_kernel(
-    q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, starts_ptr, d_o_ptr, d_last_ptr,
+    q_ptr, k_ptr, v_ptr, gate_ptr, o_ptr, d_o_ptr, i_ptr, f_ptr, starts_ptr, d_last_ptr,
     cu_seqlens_ptr, states_ptr, end_ptr, chunk_ptr,
     dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr, dh0_ptr,
     T, H, K, V,
@@ -630,7 +677,7 @@ def _query_gradients(
         read = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
         read = tl.cumsum(read * scores, axis=0, reverse=True)
         paths += tl.sum(tl.where(steps[:, None] > steps[None, :], read, 0.0), axis=1)
-    scores = scores.to(k_ptr.dtype.element_ty)
+    scores = scores.to(states_ptr.dtype.element_ty)
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
         dq = _from_state(
             d_o_ptr, states_ptr, place, here, left, head, H, K, V, first,
@@ -667,7 +714,7 @@ def _key_gradients(
     if NORM:
         scores += d_weight[None, :]
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T, NORM)
-    scores = scores.to(q_ptr.dtype.element_ty)
+    scores = scores.to(states_ptr.dtype.element_ty)
     onward, found = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
         dk = _from_state(
@@ -734,7 +781,7 @@ def _value_gradients(
     whole = decay_over(f_ptr, here, left, head, H, BLOCK_T)
     scores = _products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T, NORM)
-    scores = scores.to(q_ptr.dtype.element_ty)
+    scores = scores.to(dv_ptr.dtype.element_ty)
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         dv = tl.zeros((BLOCK_T, BLOCK_V), tl.float32)
         for row in tl.range(0, K, BLOCK_K, disable_licm=True):
