@@ -30,7 +30,8 @@ def test_neighbours_share_a_head() -> None:
 
 
 def test_a_plugin_that_shares_no_heads_says_so() -> None:
-    case = Case(load("chunkwise.linear_attention"), find("linear_attention"), SHARED, torch.float32)
+    plugin = load("chunkwise.linear_attention_tiled")
+    case = Case(plugin, find("linear_attention"), SHARED, torch.float32)
     assert case.refusal() == "G=2, want as many as H=4: takes no grouped heads"
     with pytest.raises(ValueError, match="for sigmoid_mlstm, want B"):
         find("sigmoid_mlstm").check_dims(SHARED)

@@ -1,8 +1,8 @@
 # pyright: basic, reportArgumentType=false
 """Tile skip: long chunks of linear attention cut into tiles, of which the empty ones are left out.
 
-    states    S_n = S_(n-1) + K_n^T V_n                       one program a sequence and head
-    tiles     O_i = sum_j (Q_i K_j^T * M) V_j + Q_i S_(n-1)   one program a row i of tiles and head
+    states    S_n = S_(n-1) + K_n^T V_n                       a program a sequence and head
+    tiles     O_i = sum_j (Q_i K_j^T * M) V_j + Q_i S_(n-1)   a program a row i of tiles and head
 
 Inside a chunk column j of tiles holds something from its own row, the first that may see it, to the
 last row of its sequence: two numbers a column describe the mask, causal and packed. So row i visits
@@ -11,7 +11,10 @@ fewer where a sequence ends. ``every_tile`` visits them all and masks what it ha
 the same bytes. Longer chunks leave fewer states, T / C of K V elements a head, written and read;
 they pay with C / 2 scores a step.
 
-Backwards likewise: dQ by rows of tiles, dK and dV by columns, which visit rows j to the last.
+Backwards likewise, with G behind the chunk: dQ is the form above on (dO, V, K, S^T), and by columns of
+tiles, which visit rows j to the last, dK is it on (V, dO, Q, G^T) and dV on (K, Q, dO, G). What has more
+than 128 columns of K or V is cut, each part of the result with its program. Where heads of v share one
+of q and k, dq and dk are written in float32 for every head, read and summed.
 """
 
 from typing import Any
@@ -22,6 +25,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from impl.common.heads import sum_heads
+from impl.common.linear_attention_walk import WIDEST
 from impl.common.sequences import (
     at_most,
     block,
@@ -29,16 +34,18 @@ from impl.common.sequences import (
     chunk_of,
     first_chunk,
     load_rows,
-    load_state,
+    load_tile,
     sequence_sizes,
     span,
     store_rows,
-    store_state,
+    store_tile,
 )
 from impl.registry import implements
 
 TILE = 64
 """Steps of a tile: the rows of a product that a warpgroup computes at once."""
+COLUMNS = 128
+"""Columns of K and of V that a program holds."""
 
 
 @implements(
@@ -47,15 +54,15 @@ TILE = 64
     trick="flashmask-tile-skip",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (128, 256)},
 )
 def tile_skip(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
@@ -64,10 +71,11 @@ def tile_skip(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = S[t-1] + k[t] v[t]^T``, ``o[t] = S[t]^T q[t]``; the state is summed in float32.
 
-    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
+    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
+    and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(tile_skip, q, k, v, h0=h0, cu_seqlens=cu_seqlens)
-    at_most(sizes, K=128, V=128)
+    at_most(sizes, K=WIDEST, V=WIDEST)
     return _Tiles.apply(q, k, v, h0, cu_seqlens, sizes, chunk, True)  # noqa: FBT003
 
 
@@ -77,15 +85,15 @@ def tile_skip(
     trick="chunkwise-parallel-scan",
     needs=("triton",),
     accepts={
-        "K": {"at_most": 128},
-        "V": {"at_most": 128},
+        "K": {"at_most": 256},
+        "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
     knobs={"chunk": (128, 256)},
 )
 def every_tile(
-    q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
+    q: Float[Tensor, "B T G K"],
+    k: Float[Tensor, "B T G K"],
     v: Float[Tensor, "B T H V"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
@@ -94,7 +102,7 @@ def every_tile(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """As ``tile_skip``, with every tile of every chunk computed and then masked."""
     sizes = sequence_sizes(every_tile, q, k, v, h0=h0, cu_seqlens=cu_seqlens)
-    at_most(sizes, K=128, V=128)
+    at_most(sizes, K=WIDEST, V=WIDEST)
     return _Tiles.apply(q, k, v, h0, cu_seqlens, sizes, chunk, False)  # noqa: FBT003
 
 
@@ -103,18 +111,14 @@ class _Tiles(torch.autograd.Function):
     def forward(ctx: Any, q, k, v, h0, cu_seqlens, sizes: dict[str, int], chunk, skips):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         h0 = None if h0 is None else h0.contiguous()
-        chunks = chunk_count(sizes, chunk, cu_seqlens)
-        ctx.options = _options(sizes, chunk, k.dtype)
-        ctx.each_sequence = (sizes["S"] * sizes["H"],)
-        ctx.each_tile = (chunks * (chunk // TILE), sizes["H"])
-        ctx.tiles = {"S": sizes["S"], "BLOCK_S": block(sizes["S"]), "SKIPS": skips}
-        states = v.new_empty(chunks, *k.shape[2:], v.shape[-1])
-        o, state = torch.empty_like(v), v.new_empty(sizes["S"], *states.shape[1:])
-        _states_kernel[ctx.each_sequence](
-            k, v, h0, cu_seqlens, states, state, REVERSE=False, **ctx.options
+        launch = ctx.launch = _Launch(sizes, chunk, k.dtype, cu_seqlens, skips)
+        o, state = torch.empty_like(v), v.new_empty(*(sizes[axis] for axis in "SHKV"))
+        states = v.new_empty(launch.chunks, *state.shape[1:])
+        _states_kernel[launch.each_state](
+            k, v, h0, cu_seqlens, states, state, REVERSE=False, **launch.states
         )
-        _rows_kernel[ctx.each_tile](
-            q, k, v, states, cu_seqlens, o, TRANSPOSED=False, **ctx.tiles, **ctx.options
+        _tiles_kernel[launch.each_tile("V")](
+            q, k, v, states, cu_seqlens, o, COLUMN=False, **launch.tiles("K", "V")
         )
         ctx.save_for_backward(q, k, v, h0, cu_seqlens, states)
         ctx.set_materialize_grads(False)
@@ -123,39 +127,62 @@ class _Tiles(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):
         q, k, v, h0, cu_seqlens, states = ctx.saved_tensors
+        launch = ctx.launch
         d_o = torch.zeros_like(v) if grads[0] is None else grads[0].contiguous()
         d_state = None if grads[1] is None else grads[1].contiguous()
         dh0 = None if h0 is None else torch.empty_like(h0)
         later = torch.empty_like(states)
-        _states_kernel[ctx.each_sequence](
-            q, d_o, d_state, cu_seqlens, later, dh0, REVERSE=True, **ctx.options
+        _states_kernel[launch.each_state](
+            q, d_o, d_state, cu_seqlens, later, dh0, REVERSE=True, **launch.states
         )
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        # dQ is O with v for k, k for v and dO for q; its state is S^T
-        turned = {**ctx.options, "K": ctx.options["V"], "V": ctx.options["K"]}
-        turned |= {"BLOCK_K": ctx.options["BLOCK_V"], "BLOCK_V": ctx.options["BLOCK_K"]}
-        _rows_kernel[ctx.each_tile](
-            d_o, v, k, states, cu_seqlens, dq, TRANSPOSED=True, **ctx.tiles, **turned
-        )
-        _columns_kernel[ctx.each_tile](
-            q, k, v, d_o, later, cu_seqlens, dk, dv, **ctx.tiles, **ctx.options
-        )
-        return dq, dk, dv, dh0, None, None, None, None
+        if launch.group > 1:
+            # of each head, to be summed
+            dq, dk = (q.new_empty(*v.shape[:3], q.shape[3], dtype=torch.float32) for _ in "qk")
+        for own, others, sources, state, out, column, axes in (
+            (d_o, v, k, states, dq, False, "VK"),
+            (v, d_o, q, later, dk, True, "VK"),
+            (k, q, d_o, later, dv, True, "KV"),
+        ):
+            _tiles_kernel[launch.each_tile(axes[1])](
+                own, others, sources, state, cu_seqlens, out, COLUMN=column, **launch.tiles(*axes)
+            )
+        return sum_heads(dq, q), sum_heads(dk, k), dv, dh0, None, None, None, None
 
 
-def _options(sizes: dict[str, int], chunk: int, dtype: torch.dtype) -> dict[str, int]:
-    """Size arguments and launch options that all kernels share."""
-    blocks = {"BLOCK_K": block(sizes["K"]), "BLOCK_V": block(sizes["V"])}
-    return {
-        **{axis: sizes[axis] for axis in "THKV"},
-        "CHUNK": chunk,
-        "BLOCK_T": TILE,
-        **blocks,
+class _Launch:
+    """Grids, and arguments that the kernels share."""
+
+    def __init__(
+        self, sizes: dict[str, int], chunk: int, dtype: torch.dtype, cu_seqlens, skips
+    ) -> None:
+        self.sizes, self.skips, self.rows = sizes, skips, chunk // TILE
+        self.chunks = chunk_count(sizes, chunk, cu_seqlens)
+        # heads of v that share one of q and k
+        self.group = sizes["H"] // sizes["G"]
+        self.part = {axis: min(block(sizes[axis]), COLUMNS) for axis in "KV"}
+        self.parts = {axis: triton.cdiv(sizes[axis], self.part[axis]) for axis in "KV"}
+        self.each_state = (sizes["S"] * sizes["H"], self.parts["V"], self.parts["K"])
+        self.both = {axis: sizes[axis] for axis in "TH"} | {"CHUNK": chunk, "BLOCK_T": TILE}
         # a warpgroup, or two where the state is more than 32 numbers a thread
-        "num_warps": 4 if blocks["BLOCK_K"] * blocks["BLOCK_V"] <= 32 * 128 else 8,
-        # shared memory holds the next tile beside this one in half precision only
-        "num_stages": 2 if dtype.itemsize == 2 else 1,
-    }
+        self.both |= {"num_warps": 4 if self.part["K"] * self.part["V"] <= 32 * 128 else 8}
+        # shared memory holds the next tile beside this one in half precision only, and unless told how
+        # many registers there are, ptxas leaves some to other programs, and spills
+        self.both |= {"num_stages": 2 if dtype.itemsize == 2 else 1, "maxnreg": 255}
+        self.states = self.both | {axis: sizes[axis] for axis in "KV"} | {"GROUP": self.group}
+        self.states |= {f"BLOCK_{axis}": self.part[axis] for axis in "KV"}
+
+    def each_tile(self, axis: str) -> tuple[int, int, int]:
+        """A program for every tile of steps, every head and every part of ``axis``."""
+        return self.chunks * self.rows, self.sizes["H"], self.parts[axis]
+
+    def tiles(self, inner: str, outer: str) -> dict[str, Any]:
+        """Arguments of a launch that sums over ``inner`` and leaves ``outer``."""
+        search = {"S": self.sizes["S"], "BLOCK_S": block(self.sizes["S"]), "SKIPS": self.skips}
+        axes = {"X": self.sizes[inner], "Z": self.sizes[outer]}
+        axes |= {"BLOCK_X": self.part[inner], "BLOCK_Z": self.part[outer]}
+        shared = {"GROUP": self.group, "TRANSPOSED": outer == "K"}
+        return self.both | search | axes | shared
 
 
 @triton.jit
@@ -163,103 +190,79 @@ def _states_kernel(
     k_ptr, v_ptr, start_ptr, cu_seqlens_ptr, states_ptr, end_ptr,
     T, H, K, V,
     CHUNK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
-    REVERSE: tl.constexpr,
+    GROUP: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    index = tl.program_id(0)
+    index, first, channel = tl.program_id(0), tl.program_id(1) * BLOCK_V, tl.program_id(2) * BLOCK_K
     sequence, head = index // H, index % H
     start, length = span(cu_seqlens_ptr, sequence, T)
     chunk = first_chunk(cu_seqlens_ptr, sequence, T, CHUNK)
     state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     if start_ptr is not None:
-        state += load_state(start_ptr, index, K, V, BLOCK_K, BLOCK_V)
+        state += load_tile(start_ptr, index, K, V, BLOCK_K, BLOCK_V, channel, first)
 
     chunks = tl.cdiv(length, CHUNK)
     for i in range(chunks):
         number = chunks - 1 - i if REVERSE else i
-        store_state(states_ptr, state, (chunk + number) * H + head, K, V, BLOCK_K, BLOCK_V)
+        place = (chunk + number) * H + head
+        store_tile(states_ptr, state, place, K, V, BLOCK_K, BLOCK_V, channel, first)
         for done in range(number * CHUNK, tl.minimum((number + 1) * CHUNK, length), BLOCK_T):
             steps = done + tl.arange(0, BLOCK_T)
-            k = load_rows(k_ptr, start + steps, steps < length, head, H, K, BLOCK_K)
-            v = load_rows(v_ptr, start + steps, steps < length, head, H, V, BLOCK_V)
+            rows, inside = start + steps, steps < length
+            k = load_rows(k_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K, channel)
+            v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
             state += tl.dot(tl.trans(k), v, input_precision="ieee")
     if end_ptr is not None:
-        store_state(end_ptr, state, index, K, V, BLOCK_K, BLOCK_V)
+        store_tile(end_ptr, state, index, K, V, BLOCK_K, BLOCK_V, channel, first)
 
 
 @triton.jit
-def _tile_of(
-    cu_seqlens_ptr, tile, T, S, BLOCK_S: tl.constexpr, CHUNK: tl.constexpr, BLOCK_T: tl.constexpr
+def _tiles_kernel(
+    x_ptr, y_ptr, z_ptr, states_ptr, cu_seqlens_ptr, out_ptr,
+    S, T, H, X, Z,
+    CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
+    BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr, GROUP: tl.constexpr,
+    SKIPS: tl.constexpr, TRANSPOSED: tl.constexpr, COLUMN: tl.constexpr,
 ):  # fmt: skip
-    """A tile's chunk, the chunk's first row, its steps to the sequence's end, the tile's first."""
+    """Own x times the state, and times y of the tiles this one sees, or is seen by, times their z.
+
+    What has K columns is shared: x and y, or z where the state is S^T.
+    """
     tiles: tl.constexpr = CHUNK // BLOCK_T
-    chunk = tile // tiles
+    OF_X: tl.constexpr = 1 if TRANSPOSED else GROUP
+    OF_Z: tl.constexpr = GROUP if TRANSPOSED else 1
+    chunk, head, outer = tl.program_id(0) // tiles, tl.program_id(1), tl.program_id(2) * BLOCK_Z
     first, left = chunk_of(cu_seqlens_ptr, chunk, T, S, BLOCK_S, CHUNK)
-    return chunk, first, tl.minimum(left, CHUNK), (tile % tiles) * BLOCK_T
-
-
-@triton.jit
-def _rows_kernel(
-    q_ptr, k_ptr, v_ptr, states_ptr, cu_seqlens_ptr, o_ptr,
-    S, T, H, K, V,
-    CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, SKIPS: tl.constexpr, TRANSPOSED: tl.constexpr,
-):  # fmt: skip
-    head = tl.program_id(1)
-    chunk, first, left, own = _tile_of(
-        cu_seqlens_ptr, tl.program_id(0), T, S, BLOCK_S, CHUNK, BLOCK_T
-    )
+    left, own = tl.minimum(left, CHUNK), (tl.program_id(0) % tiles) * BLOCK_T
     if SKIPS and own >= left:
         return
-    steps = own + tl.arange(0, BLOCK_T)
-    q = load_rows(q_ptr, first + steps, steps < left, head, H, K, BLOCK_K)
-    place = chunk * H + head
-    if TRANSPOSED:
-        state = tl.trans(load_state(states_ptr, place, V, K, BLOCK_V, BLOCK_K))
-    else:
-        state = load_state(states_ptr, place, K, V, BLOCK_K, BLOCK_V)
-    o = tl.dot(q, state.to(q.dtype), input_precision="ieee")
+    steps, place = own + tl.arange(0, BLOCK_T), chunk * H + head
 
-    last = own + BLOCK_T if SKIPS else CHUNK
-    for column in range(0, last, BLOCK_T):
-        others = column + tl.arange(0, BLOCK_T)
-        k = load_rows(k_ptr, first + others, others < left, head, H, K, BLOCK_K)
-        v = load_rows(v_ptr, first + others, others < left, head, H, V, BLOCK_V)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee")
-        scores = tl.where(others[None, :] <= steps[:, None], scores, 0.0)
-        o += tl.dot(scores.to(v.dtype), v, input_precision="ieee")
-    store_rows(o_ptr, o, first + steps, steps < left, head, H, V, BLOCK_V)
+    out = tl.zeros((BLOCK_T, BLOCK_Z), tl.float32)
+    for inner in tl.range(0, X, BLOCK_X, disable_licm=True):
+        x = load_rows(
+            x_ptr, first + steps, steps < left, head // OF_X, H // OF_X, X, BLOCK_X, inner
+        )
+        if TRANSPOSED:
+            state = tl.trans(load_tile(states_ptr, place, Z, X, BLOCK_Z, BLOCK_X, outer, inner))
+        else:
+            state = load_tile(states_ptr, place, X, Z, BLOCK_X, BLOCK_Z, inner, outer)
+        out += tl.dot(x, state.to(x.dtype), input_precision="ieee")
 
-
-@triton.jit
-def _columns_kernel(
-    q_ptr, k_ptr, v_ptr, d_o_ptr, later_ptr, cu_seqlens_ptr, dk_ptr, dv_ptr,
-    S, T, H, K, V,
-    CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, SKIPS: tl.constexpr,
-):  # fmt: skip
-    head = tl.program_id(1)
-    chunk, first, left, own = _tile_of(
-        cu_seqlens_ptr, tl.program_id(0), T, S, BLOCK_S, CHUNK, BLOCK_T
-    )
-    if SKIPS and own >= left:
-        return
-    steps = own + tl.arange(0, BLOCK_T)
-    k = load_rows(k_ptr, first + steps, steps < left, head, H, K, BLOCK_K)
-    v = load_rows(v_ptr, first + steps, steps < left, head, H, V, BLOCK_V)
-    state = load_state(later_ptr, chunk * H + head, K, V, BLOCK_K, BLOCK_V).to(k.dtype)
-    dk = tl.dot(v, tl.trans(state), input_precision="ieee")
-    dv = tl.dot(k, state, input_precision="ieee")
-
-    nearest, last = (own, left) if SKIPS else (0, CHUNK)
-    for row in range(nearest, last, BLOCK_T):
-        others = row + tl.arange(0, BLOCK_T)
-        later = others[None, :] >= steps[:, None]  # [BLOCK_T, BLOCK_T]
-        q = load_rows(q_ptr, first + others, others < left, head, H, K, BLOCK_K)
-        d = load_rows(d_o_ptr, first + others, others < left, head, H, V, BLOCK_V)
-        # formed as they are read: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
-        scores = tl.where(later, tl.dot(v, tl.trans(d), input_precision="ieee"), 0.0)
-        dk += tl.dot(scores.to(q.dtype), q, input_precision="ieee")
-        scores = tl.where(later, tl.dot(k, tl.trans(q), input_precision="ieee"), 0.0)
-        dv += tl.dot(scores.to(d.dtype), d, input_precision="ieee")
-    store_rows(dk_ptr, dk, first + steps, steps < left, head, H, K, BLOCK_K)
-    store_rows(dv_ptr, dv, first + steps, steps < left, head, H, V, BLOCK_V)
+    nearest, last = 0, CHUNK
+    if SKIPS:
+        nearest, last = (own, left) if COLUMN else (0, own + BLOCK_T)
+    for tile in range(nearest, last, BLOCK_T):
+        others = tile + tl.arange(0, BLOCK_T)
+        there, present = first + others, others < left
+        scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+        for inner in tl.range(0, X, BLOCK_X, disable_licm=True):
+            x = load_rows(
+                x_ptr, first + steps, steps < left, head // OF_X, H // OF_X, X, BLOCK_X, inner
+            )
+            y = load_rows(y_ptr, there, present, head // OF_X, H // OF_X, X, BLOCK_X, inner)
+            scores += tl.dot(x, tl.trans(y), input_precision="ieee")
+        # formed as it is read: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
+        sees = others[None, :] >= steps[:, None] if COLUMN else others[None, :] <= steps[:, None]
+        z = load_rows(z_ptr, there, present, head // OF_Z, H // OF_Z, Z, BLOCK_Z, outer)
+        out += tl.dot(tl.where(sees, scores, 0.0).to(z.dtype), z, input_precision="ieee")
+    store_rows(out_ptr, out, first + steps, steps < left, head, H, Z, BLOCK_Z, outer)

@@ -428,7 +428,7 @@ def _walk_kernel(
             scores = tl.dot(q, tl.trans(k), input_precision="ieee")
         else:
             # q and k again, part by part: whole they take the registers of the state
-            scores = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, PART, GROUP)
+            scores = products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, PART, GROUP)
         scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T, NORM)
         o += tl.dot(scores.to(v.dtype), v, input_precision="ieee")
         if NORM:
@@ -536,7 +536,7 @@ def _store_states(
 
 
 @triton.jit
-def _products(
+def products(
     x_ptr, y_ptr, here, left, head, H, X,
     BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, GROUP: tl.constexpr = 1,
 ):  # fmt: skip
@@ -550,7 +550,7 @@ def _products(
 
 
 @triton.jit
-def _from_state(
+def from_state(
     x_ptr, s_ptr, index, here, left, head, H, K, V, k,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
@@ -642,7 +642,7 @@ def _weight_gradients(
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
         q = _load_tile(q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
         found += tl.sum(q * _load_norm(states_ptr, place, first, K, V, BLOCK_K)[None, :], axis=1)
-    scores = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
+    scores = products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T, NORM)
     weight = found * decay_since(f_ptr, here, left, head, H, BLOCK_T) + tl.sum(scores, axis=1)
     divisor = tl.maximum(tl.abs(weight), 1.0)
@@ -668,18 +668,18 @@ def _query_gradients(
     steps = tl.arange(0, BLOCK_T)
     since = decay_since(f_ptr, here, left, head, H, BLOCK_T)
     paths = tl.zeros((BLOCK_T,), tl.float32)
-    scores = _products(d_o_ptr, v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
+    scores = products(d_o_ptr, v_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
     if NORM:
         scores += d_weight[:, None]
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 0, BLOCK_T, NORM)
     if f_ptr is not None:
         # from an earlier step into this one and those behind it
-        read = _products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
+        read = products(q_ptr, k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
         read = tl.cumsum(read * scores, axis=0, reverse=True)
         paths += tl.sum(tl.where(steps[:, None] > steps[None, :], read, 0.0), axis=1)
     scores = scores.to(states_ptr.dtype.element_ty)
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
-        dq = _from_state(
+        dq = from_state(
             d_o_ptr, states_ptr, place, here, left, head, H, K, V, first,
             BLOCK_T, BLOCK_K, BLOCK_V, NORM,
         )  # fmt: skip
@@ -710,14 +710,14 @@ def _key_gradients(
     rows, inside = here + steps, steps < left
     weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
     weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T, NORM)
-    scores = _products(v_ptr, d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
+    scores = products(v_ptr, d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
     if NORM:
         scores += d_weight[None, :]
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T, NORM)
     scores = scores.to(states_ptr.dtype.element_ty)
     onward, found = tl.zeros((BLOCK_T,), tl.float32), tl.zeros((BLOCK_T,), tl.float32)
     for first in tl.range(0, K, BLOCK_K, disable_licm=True):
-        dk = _from_state(
+        dk = from_state(
             v_ptr, end_ptr, index, here, left, head, H, K, V, first,
             BLOCK_T, BLOCK_K, BLOCK_V, NORM,
         )  # fmt: skip
@@ -779,7 +779,7 @@ def _value_gradients(
     weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
     weight *= write_gate(i_ptr, here + steps, steps < left, head, H, BLOCK_T, NORM)
     whole = decay_over(f_ptr, here, left, head, H, BLOCK_T)
-    scores = _products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
+    scores = products(k_ptr, q_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
     scores = _weighed(scores, i_ptr, f_ptr, here, left, head, H, 1, BLOCK_T, NORM)
     scores = scores.to(dv_ptr.dtype.element_ty)
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):

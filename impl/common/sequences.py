@@ -153,6 +153,18 @@ def load_tile(
 
 
 @triton.jit
+def store_tile(
+    s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
+):  # fmt: skip
+    """Write what ``load_tile`` reads, in the dtype of the tensor."""
+    k, v = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
+    # one long address a tile and short ones inside it: registers are scarce
+    s_ptr += (index.to(tl.int64) * K + channel) * V + first
+    mask = (k < K - channel) & (v < V - first)
+    tl.store(s_ptr + (k * V + v), state.to(s_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
 def store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """Write columns from ``first`` of a state of a contiguous [states, K, V] tensor in its dtype."""
     k, v = tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
