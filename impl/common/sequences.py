@@ -133,16 +133,6 @@ def load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
 
 
 @triton.jit
-def load_state_transposed(
-    s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0
-):  # fmt: skip
-    """What ``load_state`` gives, with its axes exchanged."""
-    k, v = tl.arange(0, BLOCK_K)[None, :], first + tl.arange(0, BLOCK_V)[:, None]
-    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_V, BLOCK_K]
-    return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0).to(tl.float32)
-
-
-@triton.jit
 def load_tile(
     s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
 ):  # fmt: skip
@@ -168,5 +158,15 @@ def store_tile(
 def store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """Write columns from ``first`` of a state of a contiguous [states, K, V] tensor in its dtype."""
     k, v = tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
+    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
+    tl.store(s_ptr + at, state.to(s_ptr.dtype.element_ty), mask=(k < K) & (v < V))
+
+
+@triton.jit
+def store_tile(
+    s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
+):  # fmt: skip
+    """Write what ``load_tile`` reads, in the dtype of the tensor."""
+    k, v = channel + tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
     at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
     tl.store(s_ptr + at, state.to(s_ptr.dtype.element_ty), mask=(k < K) & (v < V))

@@ -36,10 +36,11 @@ from impl.common.sequences import (
     first_chunk,
     load_rows,
     load_state,
-    load_state_transposed,
+    load_tile,
     span,
     store_rows,
     store_state,
+    store_tile,
 )
 
 WIDEST = 256
@@ -48,8 +49,10 @@ COLUMNS, STATE = 64, 128 * 64
 """Columns and numbers of the state a program walks: 128 x 64 in float32 are 32 registers a thread."""
 PART: tl.constexpr = tl.constexpr(64)
 """Columns of b and c to a product of their rows where N is more than twice as many."""
-BACK = 16
-"""Steps of a chunk and columns of the state that gradients take at a time: more spills registers."""
+BACK, TILE = 64, 32
+"""Steps of a chunk and rows of the state that gradients take at a time, and columns: more spills."""
+NARROW = 16
+"""All of these in float32."""
 
 
 def ssd_walk(
@@ -95,7 +98,10 @@ class _Walk(torch.autograd.Function):
         d_last = None if grads[1] is None else grads[1].contiguous()
         sizes, heads = ctx.sizes, ctx.heads
         kept = ctx.meta["EVERY"] * ctx.meta["BLOCK_T"]
-        meta = ctx.meta | {"BLOCK_T": BACK, "BLOCK_P": BACK, "EVERY": kept // BACK}
+        steps = BACK if x.dtype.itemsize == 2 and kept % BACK == 0 else NARROW
+        meta = ctx.meta | {"BLOCK_T": steps, "EVERY": kept // steps, "TILE": min(steps, TILE)}
+        meta["BLOCK_N"] = min(meta["BLOCK_N"], steps)
+        del meta["BLOCK_P"]
         parts, each = sizes["H"] // heads, sizes["H"] // sizes["G"] // heads
         wide = {"dtype": torch.float32, "device": x.device}
         dx, d_dt = torch.empty_like(x), torch.empty_like(dt)
@@ -152,28 +158,30 @@ def _until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T: tl.constexpr):
 
 @triton.jit
 def _after_chunk(
-    state, x_ptr, dt_ptr, a_ptr, b_ptr, rows, left, head, group, first, H, P, G, N,
+    state, x_ptr, dt_ptr, a_ptr, b_ptr, rows, left, head, group, n, first, H, P, G, N,
     BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """The state behind a chunk from the one before it."""
+    """The state behind a chunk from the one before it, rows from ``n`` and columns from ``first``."""
     inside = tl.arange(0, BLOCK_T) < left
     dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
     until = _until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)
     x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
-    b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
+    b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N, n)
     kept = (x * (dt * until)[:, None]).to(x.dtype)
     return state * tl.exp(tl.sum(g, axis=0)) + tl.dot(tl.trans(b), kept, input_precision="ieee")
 
 
 @triton.jit
-def _scores(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T: tl.constexpr):
-    """Every row of c times every row of b, [BLOCK_T, BLOCK_T], some columns at a time."""
-    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-    for first in tl.range(0, N, PART, disable_licm=True):
-        c = load_rows(c_ptr, rows, inside, group, G, N, PART, first)
-        b = load_rows(b_ptr, rows, inside, group, G, N, PART, first)
-        scores += tl.dot(c, tl.trans(b), input_precision="ieee")
-    return scores
+def _products(
+    x_ptr, y_ptr, rows, inside, head, H, X, BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr
+):  # fmt: skip
+    """Every row of x times every row of y, [BLOCK_T, BLOCK_T], some columns at a time."""
+    products = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
+    for first in tl.range(0, X, BLOCK_X, disable_licm=True):
+        x = load_rows(x_ptr, rows, inside, head, H, X, BLOCK_X, first)
+        y = load_rows(y_ptr, rows, inside, head, H, X, BLOCK_X, first)
+        products += tl.dot(x, tl.trans(y), input_precision="ieee")
+    return products
 
 
 @triton.jit
@@ -211,7 +219,7 @@ def _ssd_walk_kernel(
         else:
             # c again and b, in parts: whole they take the registers of the state
             tl.debug_barrier()
-            scores = _scores(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T)
+            scores = _products(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T, PART)
         scores *= _between(g, 0, BLOCK_T)
         write = (x * dt[:, None]).to(x.dtype)
         o += tl.dot(scores.to(x.dtype), write, input_precision="ieee")
@@ -219,98 +227,167 @@ def _ssd_walk_kernel(
         # no load passes a barrier: b and x are loaded again rather than held for another product
         tl.debug_barrier()
         state = _after_chunk(
-            state, x_ptr, dt_ptr, a_ptr, b_ptr, rows, length - done, head, group, first, H, P, G, N,
+            state, x_ptr, dt_ptr, a_ptr, b_ptr, rows, length - done, head, group, 0, first, H, P, G, N,
             BLOCK_T, BLOCK_P, BLOCK_N,
         )  # fmt: skip
     store_state(last_ptr, state, index, N, P, BLOCK_N, BLOCK_P, first)
 
 
 @triton.jit
-def _chunk_gradients(
-    x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, d_o_ptr, ends_ptr,
-    dx_ptr, d_dt_ptr, rows, left, place, head, group, H, P, G, N,
+def _store_states(
+    x_ptr, dt_ptr, a_ptr, b_ptr, starts_ptr, states_ptr,
+    here, left, at, place, head, group, n, first, H, P, G, N,
     BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of b and c by one chunk and head, and its part of da; stores dx and the gradient of dt."""
-    steps = tl.arange(0, BLOCK_T)
-    inside = steps < left
-    dtype = x_ptr.dtype.element_ty
-    dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+    """The state before each chunk of the piece of ``left`` steps at row ``here`` from start ``at``."""
+    state = load_tile(starts_ptr, at, N, P, BLOCK_N, BLOCK_P, n, first).to(tl.float32)
+    for done in tl.range(0, left, BLOCK_T, disable_licm=True):
+        store_tile(states_ptr, state, place + done // BLOCK_T, N, P, BLOCK_N, BLOCK_P, n, first)
+        state = _after_chunk(
+            state, x_ptr, dt_ptr, a_ptr, b_ptr, here + done + tl.arange(0, BLOCK_T), left - done,
+            head, group, n, first, H, P, G, N, BLOCK_T, BLOCK_P, BLOCK_N,
+        )  # fmt: skip
 
-    # from step to step; both ways round, for a dot with a transposed accumulator is miscompiled
-    d_scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)  # [from, to]
-    across = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)  # [to, from]
-    for first in range(0, P, BLOCK_P):
-        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
+
+@triton.jit
+def _store_ends(
+    end, dt_ptr, a_ptr, c_ptr, d_o_ptr, ends_ptr,
+    here, left, place, head, group, n, first, H, P, G, N,
+    BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """The G behind each chunk of the piece from the one behind the piece; returns the one before it."""
+    chunks = tl.cdiv(left, BLOCK_T)
+    for i in tl.range(chunks, disable_licm=True):
+        number = chunks - 1 - i
+        steps = number * BLOCK_T + tl.arange(0, BLOCK_T)
+        rows, inside = here + steps, steps < left
+        store_tile(ends_ptr, end, place + number, N, P, BLOCK_N, BLOCK_P, n, first)
+        _, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+        c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N, n)
         d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P, first)
-        d_scores += tl.dot(x, tl.trans(d_o), input_precision="ieee")
-        across += tl.dot(d_o, tl.trans(x), input_precision="ieee")
-    across = (across * dt[None, :] * _between(g, 0, BLOCK_T)).to(dtype)
-    between = _between(g, 1, BLOCK_T)
-    b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
-    c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
-    scores = tl.dot(b, tl.trans(c), input_precision="ieee") * between
-    # dt[t] a scales every path over step t: from a step before it to one that is not
-    paths = tl.cumsum(scores * d_scores * dt[:, None], axis=1, reverse=True)
-    dg = tl.sum(tl.where(steps[:, None] < steps[None, :], paths, 0.0), axis=0)
-    scores = scores.to(dtype)
-    d_scores = (d_scores * between).to(dtype)
+        read = (d_o * tl.exp(tl.cumsum(g, axis=0))[:, None]).to(c.dtype)
+        end = end * tl.exp(tl.sum(g, axis=0))
+        end += tl.dot(tl.trans(c), read, input_precision="ieee")
+    return end
 
-    tl.debug_barrier()
+
+@triton.jit
+def _readout_gradients(
+    x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, d_o_ptr, dc_ptr, sum_ptr,
+    rows, inside, place, places, number, head, part, parts, group, H, P, G, N,
+    HEADS: tl.constexpr, BLOCK_T: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """dC; returns the weights of paths that end in the chunk: over each step, and from it before dt."""
+    steps = tl.arange(0, BLOCK_T)
+    dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+    across = _products(d_o_ptr, x_ptr, rows, inside, head, H, P, BLOCK_T, TILE)  # [to, from]
+    across *= _between(g, 0, BLOCK_T)
+    paths = across * _products(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T, TILE)
+    written = tl.sum(paths, axis=0)
+    # from a step before it to one that is not
+    paths = tl.cumsum(paths * dt[None, :], axis=0, reverse=True)
+    dg = tl.sum(tl.where(steps[:, None] > steps[None, :], paths, 0.0), axis=1)
+    across = (across * dt[None, :]).to(x_ptr.dtype.element_ty)
+    from_start = tl.zeros((BLOCK_T,), tl.float32)
+    for n in tl.range(0, N, TILE, disable_licm=True):
+        dc = _from_state(
+            d_o_ptr, states_ptr, place, rows, inside, head, n, H, P, N, BLOCK_T, TILE
+        )  # fmt: skip
+        dc *= tl.exp(tl.cumsum(g, axis=0))[:, None]
+        c = load_rows(c_ptr, rows, inside, group, G, N, TILE, n)
+        from_start += tl.sum(dc * c, axis=1)
+        b = load_rows(b_ptr, rows, inside, group, G, N, TILE, n)
+        dc += tl.dot(across, b, input_precision="ieee")
+        _add_up(
+            dc_ptr, dc, sum_ptr, rows, inside, part, parts, places, number, n, N, HEADS, TILE
+        )  # fmt: skip
+    return dg + tl.cumsum(from_start, axis=0, reverse=True), written
+
+
+@triton.jit
+def _write_gradients(
+    x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_o_ptr, ends_ptr, db_ptr, sum_ptr,
+    rows, left, place, places, number, head, part, parts, group, H, P, G, N,
+    HEADS: tl.constexpr, BLOCK_T: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """dB; returns the weights of paths from each step to the end of the chunk, before dt."""
+    inside = tl.arange(0, BLOCK_T) < left
+    dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+    scores = _products(x_ptr, d_o_ptr, rows, inside, head, H, P, BLOCK_T, TILE)  # [from, to]
+    scores = (scores * _between(g, 1, BLOCK_T)).to(x_ptr.dtype.element_ty)
     until = _until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)
     to_end = tl.zeros((BLOCK_T,), tl.float32)
-    d_dt = tl.zeros((BLOCK_T,), tl.float32)
-    through = 0.0
-    b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
-    for first in range(0, P, BLOCK_P):
-        end = load_state(ends_ptr, place, N, P, BLOCK_N, BLOCK_P, first)
-        through += tl.sum(end * load_state(states_ptr, place, N, P, BLOCK_N, BLOCK_P, first))
-        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
-        d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P, first)
-        d_write = tl.dot(b, end.to(dtype), input_precision="ieee") * until[:, None]
-        to_end += tl.sum(x * d_write, axis=1)
-        d_write += tl.dot(scores, d_o, input_precision="ieee")
-        d_dt += tl.sum(x * d_write, axis=1)
-        store_rows(dx_ptr, d_write * dt[:, None], rows, inside, head, H, P, BLOCK_P, first)
-    dg += tl.sum(tl.where(steps[:, None] < steps[None, :], (to_end * dt)[:, None], 0.0), axis=0)
+    for n in tl.range(0, N, TILE, disable_licm=True):
+        db = _from_state(
+            x_ptr, ends_ptr, place, rows, inside, head, n, H, P, N, BLOCK_T, TILE
+        )  # fmt: skip
+        db *= until[:, None]
+        b = load_rows(b_ptr, rows, inside, group, G, N, TILE, n)
+        to_end += tl.sum(db * b, axis=1)
+        c = load_rows(c_ptr, rows, inside, group, G, N, TILE, n)
+        db += tl.dot(scores, c, input_precision="ieee")
+        _add_up(
+            db_ptr, db * dt[:, None], sum_ptr,
+            rows, inside, part, parts, places, number, n, N, HEADS, TILE,
+        )  # fmt: skip
+    return to_end
 
-    tl.debug_barrier()
-    db = tl.zeros((BLOCK_T, BLOCK_N), tl.float32)
-    dc = tl.zeros((BLOCK_T, BLOCK_N), tl.float32)
-    for first in range(0, P, BLOCK_P):
-        end = load_state_transposed(ends_ptr, place, N, P, BLOCK_N, BLOCK_P, first)
-        state = load_state_transposed(states_ptr, place, N, P, BLOCK_N, BLOCK_P, first)
-        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
-        d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P, first)
-        db += tl.dot(x, end.to(dtype), input_precision="ieee")
-        dc += tl.dot(d_o, state.to(dtype), input_precision="ieee")
-    c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
-    b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
-    dc *= tl.exp(tl.cumsum(g, axis=0))[:, None]
-    from_start = tl.sum(dc * c, axis=1)
-    dc += tl.dot(across, b, input_precision="ieee")
-    db = db * until[:, None] + tl.dot(d_scores, c, input_precision="ieee")
-    db *= dt[:, None]
 
-    dg += tl.cumsum(from_start, axis=0, reverse=True)
-    dg += through * tl.exp(tl.sum(g, axis=0))
-    d_dt += dg * tl.load(a_ptr + head).to(tl.float32)
-    tl.store(d_dt_ptr + rows * H + head, d_dt.to(d_dt_ptr.dtype.element_ty), mask=inside)
-    return db, dc, tl.sum(tl.where(inside, dg * dt, 0.0), axis=0)
+@triton.jit
+def _from_state(
+    x_ptr, s_ptr, place, rows, inside, head, n, H, P, N,
+    BLOCK_T: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Rows of x times the rows of a state from ``n``, [BLOCK_T, TILE]."""
+    product = tl.zeros((BLOCK_T, TILE), tl.float32)
+    for first in tl.range(0, P, TILE, disable_licm=True):
+        x = load_rows(x_ptr, rows, inside, head, H, P, TILE, first)
+        state = load_tile(s_ptr, place, N, P, TILE, TILE, n, first)
+        product += tl.dot(x, tl.trans(state), input_precision="ieee")
+    return product
+
+
+@triton.jit
+def _input_gradients(
+    dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, d_o_ptr, ends_ptr, dx_ptr,
+    rows, left, place, head, group, H, P, G, N,
+    BLOCK_T: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Stores dx; returns the weight of the path from the state before the chunk to that behind it."""
+    inside = tl.arange(0, BLOCK_T) < left
+    dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+    # again, not transposed: a dot with a transposed accumulator is miscompiled
+    scores = _products(b_ptr, c_ptr, rows, inside, group, G, N, BLOCK_T, TILE)  # [from, to]
+    scores = (scores * _between(g, 1, BLOCK_T)).to(d_o_ptr.dtype.element_ty)
+    until = _until(dt_ptr, a_ptr, rows, left, head, H, BLOCK_T)
+    through = tl.zeros((TILE,), tl.float32)
+    for first in tl.range(0, P, TILE, disable_licm=True):
+        dx = tl.zeros((BLOCK_T, TILE), tl.float32)
+        for n in tl.range(0, N, TILE, disable_licm=True):
+            b = load_rows(b_ptr, rows, inside, group, G, N, TILE, n)
+            end = load_tile(ends_ptr, place, N, P, TILE, TILE, n, first)
+            dx += tl.dot(b, end, input_precision="ieee")
+            state = load_tile(states_ptr, place, N, P, TILE, TILE, n, first).to(tl.float32)
+            through += tl.sum(state * end, axis=0)
+        dx *= until[:, None]
+        d_o = load_rows(d_o_ptr, rows, inside, head, H, P, TILE, first)
+        dx += tl.dot(scores, d_o, input_precision="ieee")
+        store_rows(dx_ptr, dx * dt[:, None], rows, inside, head, H, P, TILE, first)
+    return tl.sum(through, axis=0) * tl.exp(tl.sum(g, axis=0))
 
 
 @triton.jit
 def _add_up(
-    x_ptr, x, sum_ptr, rows, inside, part, parts, places, there, number, N,
-    HEADS: tl.constexpr, BLOCK_N: tl.constexpr,
+    x_ptr, x, sum_ptr, rows, inside, part, parts, places, number, n, N,
+    HEADS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Add x to what earlier heads left in ``sum_ptr``; the last one writes the sum to ``x_ptr``."""
+    """Add x, columns from ``n``, to what earlier heads left; the last writes the sum to ``x_ptr``."""
     if number > 0:
-        x += load_rows(sum_ptr, places, there, 0, 1, N, BLOCK_N)
+        x += load_rows(sum_ptr, places, inside, 0, 1, N, TILE, n)
     if number == HEADS - 1:
-        store_rows(x_ptr, x, rows, inside, part, parts, N, BLOCK_N)
+        store_rows(x_ptr, x, rows, inside, part, parts, N, TILE, n)
     else:
-        store_rows(sum_ptr, x, places, there, 0, 1, N, BLOCK_N)
+        store_rows(sum_ptr, x, places, inside, 0, 1, N, TILE, n)
 
 
 @triton.jit
@@ -319,8 +396,8 @@ def _ssd_pieces_kernel(
     states_ptr, ends_ptr, end_ptr, b_sums_ptr, c_sums_ptr,
     dx_ptr, d_dt_ptr, da_ptr, db_ptr, dc_ptr, dh0_ptr,
     T, H, P, G, N,
-    HEADS: tl.constexpr, EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    HEADS: tl.constexpr, EVERY: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
+    TILE: tl.constexpr,
 ):  # fmt: skip
     index, parts = tl.program_id(0), H // HEADS
     sequence, part = index // parts, index % parts
@@ -332,64 +409,63 @@ def _ssd_pieces_kernel(
     # an empty sequence hands the gradient of its state on
     pieces = tl.maximum(tl.cdiv(length, size), 1)
     # the last turn is only to hand the gradient of the state on
-    for turn in range(pieces * HEADS):
+    for turn in tl.range(pieces * HEADS, disable_licm=True):
         head, nth = part * HEADS + turn % HEADS, pieces - 1 - turn // HEADS
         here, left = start + nth * size, tl.minimum(length - nth * size, size)
         chunks = tl.cdiv(left, BLOCK_T)
         at = (piece + nth) * H + head
         # what one thread wrote others read: the threads of the program meet in between
         tl.debug_barrier()
-        for first in range(0, P, BLOCK_P):
-            state = load_state(starts_ptr, at, N, P, BLOCK_N, BLOCK_P, first)
-            for i in range(chunks):
-                place = index * EVERY + i
-                store_state(states_ptr, state, place, N, P, BLOCK_N, BLOCK_P, first)
-                done = i * BLOCK_T
-                state = _after_chunk(
-                    state, x_ptr, dt_ptr, a_ptr, b_ptr, here + done + steps, left - done,
-                    head, group, first, H, P, G, N, BLOCK_T, BLOCK_P, BLOCK_N,
+        for n in tl.range(0, N, BLOCK_N, disable_licm=True):
+            for first in tl.range(0, P, TILE, disable_licm=True):
+                _store_states(
+                    x_ptr, dt_ptr, a_ptr, b_ptr, starts_ptr, states_ptr,
+                    here, left, at, index * EVERY, head, group, n, first, H, P, G, N,
+                    BLOCK_T, TILE, BLOCK_N,
                 )  # fmt: skip
-
-            place = sequence * H + head
-            end = tl.zeros((BLOCK_N, BLOCK_P), tl.float32)
-            if turn >= HEADS:
-                end += load_state(end_ptr, place, N, P, BLOCK_N, BLOCK_P, first)
-            elif d_last_ptr is not None:
-                end += load_state(d_last_ptr, place, N, P, BLOCK_N, BLOCK_P, first)
-            for i in range(chunks):
-                done = (chunks - 1 - i) * BLOCK_T
-                rows, inside = here + done + steps, done + steps < left
-                kept = index * EVERY + chunks - 1 - i
-                store_state(ends_ptr, end, kept, N, P, BLOCK_N, BLOCK_P, first)
-                _, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
-                c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
-                d_o = load_rows(d_o_ptr, rows, inside, head, H, P, BLOCK_P, first)
-                read = (d_o * tl.exp(tl.cumsum(g, axis=0))[:, None]).to(c.dtype)
-                end = end * tl.exp(tl.sum(g, axis=0))
-                end += tl.dot(tl.trans(c), read, input_precision="ieee")
-            store_state(end_ptr, end, place, N, P, BLOCK_N, BLOCK_P, first)
-            if dh0_ptr is not None:  # noqa: SIM102
-                if nth == 0:
-                    store_state(dh0_ptr, end, place, N, P, BLOCK_N, BLOCK_P, first)
+                end = tl.zeros((BLOCK_N, TILE), tl.float32)
+                place = sequence * H + head
+                if turn >= HEADS:
+                    end += load_tile(end_ptr, place, N, P, BLOCK_N, TILE, n, first)
+                elif d_last_ptr is not None:
+                    end += load_tile(d_last_ptr, place, N, P, BLOCK_N, TILE, n, first)
+                end = _store_ends(
+                    end, dt_ptr, a_ptr, c_ptr, d_o_ptr, ends_ptr,
+                    here, left, index * EVERY, head, group, n, first, H, P, G, N,
+                    BLOCK_T, TILE, BLOCK_N,
+                )  # fmt: skip
+                store_tile(end_ptr, end, place, N, P, BLOCK_N, TILE, n, first)
+                if dh0_ptr is not None:  # noqa: SIM102
+                    if nth == 0:
+                        store_tile(dh0_ptr, end, place, N, P, BLOCK_N, TILE, n, first)
 
         tl.debug_barrier()
         da = 0.0
-        for i in range(chunks):
+        number = turn % HEADS
+        for i in tl.range(chunks, disable_licm=True):
             done = i * BLOCK_T
             rows, inside = here + done + steps, done + steps < left
-            db, dc, more = _chunk_gradients(
-                x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, d_o_ptr, ends_ptr,
-                dx_ptr, d_dt_ptr, rows, left - done, index * EVERY + i, head, group, H, P, G, N,
-                BLOCK_T, BLOCK_P, BLOCK_N,
+            places = index.to(tl.int64) * size + done + steps
+            dg, written = _readout_gradients(
+                x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, d_o_ptr, dc_ptr, c_sums_ptr,
+                rows, inside, index * EVERY + i, places, number, head, part, parts, group,
+                H, P, G, N, HEADS, BLOCK_T, TILE,
             )  # fmt: skip
-            da += more
-            number, places = turn % HEADS, index.to(tl.int64) * size + done + steps
-            _add_up(
-                db_ptr, db, b_sums_ptr, rows, inside, part, parts, places, inside, number, N,
-                HEADS, BLOCK_N,
+            tl.debug_barrier()
+            to_end = _write_gradients(
+                x_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_o_ptr, ends_ptr, db_ptr, b_sums_ptr,
+                rows, left - done, index * EVERY + i, places, number, head, part, parts, group,
+                H, P, G, N, HEADS, BLOCK_T, TILE,
             )  # fmt: skip
-            _add_up(
-                dc_ptr, dc, c_sums_ptr, rows, inside, part, parts, places, inside, number, N,
-                HEADS, BLOCK_N,
+            tl.debug_barrier()
+            dg += _input_gradients(
+                dt_ptr, a_ptr, b_ptr, c_ptr, states_ptr, d_o_ptr, ends_ptr, dx_ptr,
+                rows, left - done, index * EVERY + i, head, group, H, P, G, N, BLOCK_T, TILE,
             )  # fmt: skip
+            dt, _ = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
+            before = steps[:, None] > steps[None, :]
+            dg += tl.sum(tl.where(before, (to_end * dt)[None, :], 0.0), axis=1)
+            da += tl.sum(tl.where(inside, dg * dt, 0.0), axis=0)
+            d_dt = written + to_end + dg * tl.load(a_ptr + head).to(tl.float32)
+            tl.store(d_dt_ptr + rows * H + head, d_dt.to(d_dt_ptr.dtype.element_ty), mask=inside)
         tl.store(da_ptr + at, da)
