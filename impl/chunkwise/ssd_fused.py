@@ -39,7 +39,7 @@ def ssd_fused(
     c: Float[Tensor, "B T G N"],
     h0: Float[Tensor, "B H N P"] | None = None,
     *,
-    chunk: int = 32,
+    chunk: int = 64,
     checkpoint: int = 128,
     heads: int = 4,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,

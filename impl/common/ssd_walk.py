@@ -47,8 +47,8 @@ WIDEST = 256
 """Largest N and P."""
 COLUMNS, STATE = 64, 128 * 64
 """Columns and numbers of the state a program walks: 128 x 64 in float32 are 32 registers a thread."""
-PART: tl.constexpr = tl.constexpr(64)
-"""Columns of b and c to a product of their rows where N is more than twice as many."""
+PART: tl.constexpr = tl.constexpr(32)
+"""Columns of b and c to a product of their rows."""
 BACK, TILE = 64, 32
 """Steps of a chunk and rows of the state that gradients take at a time, and columns: more spills."""
 NARROW = 16
@@ -200,7 +200,7 @@ def _ssd_walk_kernel(
     if h0_ptr is not None:
         state += load_state(h0_ptr, index, N, P, BLOCK_N, BLOCK_P, first)
 
-    for done in range(0, length, BLOCK_T):
+    for done in tl.range(0, length, BLOCK_T, disable_licm=True):
         rows, inside = start + done + steps, done + steps < length
         # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
@@ -209,18 +209,13 @@ def _ssd_walk_kernel(
                 store_state(starts_ptr, state, place, N, P, BLOCK_N, BLOCK_P, first)
         dt, g = _load_steps(dt_ptr, a_ptr, rows, inside, head, H)
         c = load_rows(c_ptr, rows, inside, group, G, N, BLOCK_N)
-        if BLOCK_N <= 2 * PART:
-            b = load_rows(b_ptr, rows, inside, group, G, N, BLOCK_N)
-        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
         o = tl.dot(c, state.to(c.dtype), input_precision="ieee")
         o *= tl.exp(tl.cumsum(g, axis=0))[:, None]
-        if BLOCK_N <= 2 * PART:
-            scores = tl.dot(c, tl.trans(b), input_precision="ieee")
-        else:
-            # c again and b, in parts: whole they take the registers of the state
-            tl.debug_barrier()
-            scores = _products(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T, PART)
+        # c again and b, in parts: whole they take the registers of the state
+        tl.debug_barrier()
+        scores = _products(c_ptr, b_ptr, rows, inside, group, G, N, BLOCK_T, PART)
         scores *= _between(g, 0, BLOCK_T)
+        x = load_rows(x_ptr, rows, inside, head, H, P, BLOCK_P, first)
         write = (x * dt[:, None]).to(x.dtype)
         o += tl.dot(scores.to(x.dtype), write, input_precision="ieee")
         store_rows(o_ptr, o, rows, inside, head, H, P, BLOCK_P, first)
