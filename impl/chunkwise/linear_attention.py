@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false
 """Chunkwise linear attention as two kernels: the states of all chunks, then all outputs at once.
 
     states    S_i = S_(i-1) + K_i^T V_i       one program a sequence, head and tile, chunk after chunk

@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 """Tile skip: long chunks of linear attention cut into tiles, of which the empty ones are left out.
 
     states    S_n = S_(n-1) + K_n^T V_n                       a program a sequence and head

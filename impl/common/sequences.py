@@ -160,13 +160,3 @@ def store_state(s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.co
     k, v = tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
     at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
     tl.store(s_ptr + at, state.to(s_ptr.dtype.element_ty), mask=(k < K) & (v < V))
-
-
-@triton.jit
-def store_tile(
-    s_ptr, state, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
-):  # fmt: skip
-    """Write what ``load_tile`` reads, in the dtype of the tensor."""
-    k, v = channel + tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
-    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
-    tl.store(s_ptr + at, state.to(s_ptr.dtype.element_ty), mask=(k < K) & (v < V))
