@@ -185,7 +185,7 @@ def test_the_gate_refuses_a_fault(answers: dict[str, tuple[int, Any]], fault: st
 
 
 def test_the_gate_refuses_a_call_that_sleeps(repository: Repository) -> None:
-    status, said = gated(repository, repository.place("slow"), "--clock", "--budget", "90")
+    status, said = gated(repository, repository.place("slow"), "--clock", "--budget", "60")
     unclear = {each["why"] for each in said["findings"] if each["answer"] == "unclear"}
     if status == 2 and unclear and all(TOO_FEW.search(why) for why in unclear):
         pytest.skip(f"the machine was busy: {'; '.join(sorted(unclear))}")

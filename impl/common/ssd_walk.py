@@ -403,7 +403,6 @@ def _ssd_pieces_kernel(
     steps = tl.arange(0, BLOCK_T)
     # an empty sequence hands the gradient of its state on
     pieces = tl.maximum(tl.cdiv(length, size), 1)
-    # the last turn is only to hand the gradient of the state on
     for turn in tl.range(pieces * HEADS, disable_licm=True):
         head, nth = part * HEADS + turn % HEADS, pieces - 1 - turn // HEADS
         here, left = start + nth * size, tl.minimum(length - nth * size, size)
