@@ -28,6 +28,8 @@ class Kept:
     @classmethod
     def of(cls, task: str, device: str, at: Commit | None = None) -> "Kept":
         """Those of a commit's code, by default the tree's own, and of this stack and machine."""
+        import torch  # noqa: F401  the stack names the threads only of a torch that is there
+
         at = at or checkout.here()
         code = at.hash if at.clean else store.uncommitted().name
         about = repr((code, machine.record(device).name, sorted(machine.stack().items())))

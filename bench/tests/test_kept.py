@@ -1,6 +1,8 @@
 """A suite's tasks are trained within the budget, and a training that was cut off goes on."""
 
 import dataclasses
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from bench.engine import runner, suite
 from bench.engine.admission import laws
+from bench.engine.checkout import TREE
 from bench.lab import kept, workers
 from bench.lab.kept import Kept
 from bench.lab.training import trainer
@@ -49,6 +52,15 @@ def test_a_kept_run_is_the_run_that_would_be_trained() -> None:
         assert here.find(dataclasses.replace(JOB, **other)) is None
     here.clear()
     assert here.find(JOB) is None
+
+
+def test_a_process_that_has_not_trained_finds_what_one_that_has_kept() -> None:
+    tells = "from bench.lab.kept import Kept; print(Kept.of('mqar-T32', 'cpu').folder.parent.name)"
+    folders = [
+        subprocess.check_output([sys.executable, "-c", first + tells], cwd=TREE, text=True)
+        for first in ("", "import torch; ")
+    ]
+    assert folders[0] == folders[1]
 
 
 def test_a_kept_run_that_cannot_be_read_is_trained_again() -> None:
