@@ -118,6 +118,7 @@ def needs(kernels: "Sequence[static_report.KernelReport]") -> tuple[float, ...]:
         float(max(each.shared for each in kernels)),
         float(sum(sum(code.matrix.values()) for code in codes)),
         float(sum(each.products > 0 and not each.matrix_instructions for each in kernels)),
+        float(sum(each.older_products for each in kernels)),
     )
 
 

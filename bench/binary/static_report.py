@@ -12,6 +12,7 @@ the card; ``fits`` says so here.
 import contextlib
 import dataclasses
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ TARGETS = (80, 90, 100)
 """Compute capabilities of A100, of H100 and H200, and of B200."""
 OWN = {8: "HMMA", 9: "HGMMA", 10: "UTC"}
 """Opcode of the matrix instruction that came with a card, by the first digits of its capability."""
+
+DOT = re.compile(r"= tt\.dot .*-> tensor<[^>]*#(\w+)>")
+"""A product in triton's common form, with the name of the layout it is computed in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class KernelReport:
     """Bytes a block may opt in to on this card."""
     products: int
     """Matrix products in the kernel's code, before any compiler has chosen an instruction."""
+    older_products: int
+    """Of the products as compiled, those for which the card's own matrix instruction was not chosen."""
     code: machine_code.MachineCode | None
     """None when it did not compile."""
     error: str
@@ -140,6 +146,7 @@ class _Launches:
             shared=0,
             shared_limit=self.card.smem_block_kib * 1024,
             products=0,
+            older_products=0,
             code=None,
             error="",
         )
@@ -174,8 +181,17 @@ def _needs(blank: KernelReport, compiled: Any) -> KernelReport:
         threads=32 * (_total_warps(compiled.asm["ttgir"]) or metadata.num_warps),
         shared=metadata.shared,
         products=compiled.asm["ttir"].count("tt.dot"),
+        older_products=_older_products(compiled.asm["ttgir"], blank.target),
         code=machine_code.read(compiled.asm["cubin"], compiled.asm["ptx"], *_assembler(compiled)),
     )
+
+
+def _older_products(ttgir: str, target: int) -> int:
+    """Products that are left in triton's common form: an instruction of a later card has one of its own."""
+    layouts = DOT.findall(ttgir)
+    if target // 10 > 8:
+        return len(layouts)
+    return sum(not layout.startswith("mma") for layout in layouts)
 
 
 def _total_warps(ttgir: str) -> int:

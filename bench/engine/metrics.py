@@ -144,6 +144,12 @@ _ALL = (
         says="Kernels with a product in which the card's own matrix instruction does not occur",
     ),
     Metric(
+        name="older_products",
+        unit="count",
+        way=Way.COMPILE,
+        says="Products that another instruction than the card's own computes",
+    ),
+    Metric(
         name="train_spills",
         unit="bytes",
         way=Way.COMPILE,
@@ -154,6 +160,12 @@ _ALL = (
         unit="count",
         way=Way.COMPILE,
         says="Kernels with a product and none of the card's own, those of the backward pass too",
+    ),
+    Metric(
+        name="train_older_products",
+        unit="count",
+        way=Way.COMPILE,
+        says="Products that another instruction than the card's own computes, backward pass included",
     ),
     Metric(
         name="mma",
@@ -251,9 +263,9 @@ KERNEL = (
     "compulsory", "train_traffic", "backward_traffic_ratio",
 )  # fmt: skip
 """Metrics of an op's implementations, as ``bench/kernels.py`` tracks them."""
-STATIC = ("registers", "spills", "shared", "mma", "plain_products")
+STATIC = ("registers", "spills", "shared", "mma", "plain_products", "older_products")
 """Metrics of a Triton plugin compiled for a card, as ``bench/static.py`` tracks them."""
-STATIC_TRAINING = ("train_spills", "train_plain_products")
+STATIC_TRAINING = ("train_spills", "train_plain_products", "train_older_products")
 """The same of forward and backward pass, where a suite compiles both."""
 FORWARD_TRACE = ("traffic", "traffic_ratio", "launches", "gemms", "flops", "live_bytes")
 """Of ``KERNEL``, what is traced where a suite names ``modelled_sizes``."""

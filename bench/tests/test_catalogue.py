@@ -57,7 +57,7 @@ def test_prose_is_unwrapped() -> None:
 def test_goals_are_judged_beside_the_proposals_and_counted_apart() -> None:
     judged = catalogue.judged()
     goals = [number for number in judged if number not in catalogue.proposals()]
-    assert goals == ["G1", "G2", "G3"]
+    assert goals == ["G1", "G2", "G3", "G4"]
     assert set(judged) == set(catalogue.judged_names()) == {*catalogue.proposals(), *goals}
     assert catalogue.subject("G1") == judged["G1"]
     assert catalogue.proposal("G1") is None

@@ -50,6 +50,15 @@ def test_product_without_the_cards_own_instruction_is_seen(kernels, torch):
     assert found[90].matrix_instructions == 0
     assert found[90].code is not None
     assert sum(found[90].code.matrix.values()) > 0
+    assert {target: each.older_products for target, each in found.items()} == {80: 0, 90: 1}
+
+
+def test_product_that_no_matrix_instruction_computes_is_an_older_one(kernels, torch, monkeypatch):
+    monkeypatch.setenv("TRITON_F32_DEFAULT", "ieee")
+    for each in report(lambda: kernels.product(torch.ones(64, 64), torch.ones(64, 64)), (80, 90)):
+        assert (each.products, each.older_products) == (1, 1)
+        assert each.code is not None
+        assert not each.code.matrix
 
 
 def test_spills_are_seen_by_ptxas_and_in_the_code(kernels, torch):
