@@ -40,9 +40,19 @@ def test_a_seed_climbs_until_it_does_not_learn(then: str) -> None:
     assert {job.tokens for job in asked} == {int(SHARE * TASK.tokens)}
 
 
+def test_a_seed_that_does_not_learn_goes_down_until_it_does() -> None:
+    asked: list[Job] = []
+    found = largest_rates(HELD, {MIXER: 0.01}, learning_up_to(0.1, 0.006, asked=asked))
+    assert found[MIXER] == pytest.approx((0.01 * STEP**6, 0.01 / STEP**2))
+    assert [job.rate for job in asked if job.seed == 1] == pytest.approx(
+        [0.01, 0.01 / STEP, 0.01 / STEP**2]
+    )
+
+
 def test_what_no_rate_trains_has_no_largest() -> None:
-    found = largest_rates(HELD, {MIXER: 0.01}, learning_up_to(0.1, 0.001, asked=[]))
-    assert "1 of 2 seeds do not learn" in found[MIXER]
+    found = largest_rates(HELD, {MIXER: 0.01}, learning_up_to(0.1, 0, asked=[]))
+    lowest = 0.01 / STEP ** (RUNGS - 1)
+    assert f"seed 1 does not learn at the last rate tried, {lowest:.2g}" in found[MIXER]
 
 
 def test_a_ladder_that_ends_first_has_no_largest() -> None:
