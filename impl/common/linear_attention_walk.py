@@ -196,9 +196,9 @@ def _described(
 
 def _launch_backward(meta: dict[str, Any]) -> dict[str, Any]:
     """Arguments of the backward kernel, which takes K in tiles as well."""
-    # n takes registers too
-    part = meta["PART"] // (1 + meta["NORM"])
-    tiles = {f"BLOCK_{axis}": min(block(meta[axis]), part) for axis in "KV"}
+    # n takes registers too, and K is the rows of a product that a warpgroup computes at once
+    parts = {"K": meta["PART"], "V": meta["PART"] // (1 + meta["NORM"])}
+    tiles = {f"BLOCK_{axis}": min(block(meta[axis]), part) for axis, part in parts.items()}
     changed = meta | tiles | {"num_stages": 1}
     return {name: value for name, value in changed.items() if name != "PART"}
 
@@ -458,8 +458,6 @@ def _pieces_kernel(
     sequence, head = index // H, index % H
     start, length = span(cu_seqlens_ptr, sequence, T)
     piece_steps: tl.constexpr = EVERY * BLOCK_T
-    piece = first_chunk(cu_seqlens_ptr, sequence, T, piece_steps)
-    place = sequence * EVERY * H + head
     _copy_state(d_last_ptr, end_ptr, index, K, V, BLOCK_K, BLOCK_V, NORM)
 
     pieces = tl.cdiv(length, piece_steps)
@@ -467,14 +465,17 @@ def _pieces_kernel(
         number = pieces - 1 - i
         here = start + number * piece_steps
         left = tl.minimum(length - number * piece_steps, piece_steps)
+        # places are found where they are asked for: what lives through the loops takes registers
+        piece = first_chunk(cu_seqlens_ptr, sequence, T, piece_steps) + number
         _store_states(
             k_ptr, v_ptr, i_ptr, f_ptr, starts_ptr, states_ptr,
-            here, left, (piece + number) * H + head, place, head, H, K, V,
+            here, left, piece * H + head, sequence * EVERY * H + head, head, H, K, V,
             BLOCK_T, BLOCK_K, BLOCK_V, GROUP, NORM,
         )  # fmt: skip
         chunks = tl.cdiv(left, BLOCK_T)
         for n in tl.range(chunks, disable_licm=True):
             done = (chunks - 1 - n) * BLOCK_T
+            place = (sequence * EVERY + done // BLOCK_T) * H + head
             # what one thread wrote others read: the threads of the program meet in between
             tl.debug_barrier()
             if chunk_ptr is not None:
@@ -485,7 +486,7 @@ def _pieces_kernel(
             _chunk_gradients(
                 q_ptr, k_ptr, v_ptr, gate_ptr, i_ptr, f_ptr, o_ptr, d_o_ptr, gated_ptr, states_ptr,
                 end_ptr, dq_ptr, dk_ptr, dv_ptr, d_gate_ptr, di_ptr, df_ptr,
-                here + done, left - done, place + done // BLOCK_T * H, index, head,
+                here + done, left - done, place, index, head,
                 H, K, V, BLOCK_T, BLOCK_K, BLOCK_V, GROUP, NORM,
             )  # fmt: skip
         tl.debug_barrier()
@@ -516,8 +517,8 @@ def _store_states(
     GROUP: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     """The state before each chunk of the piece of ``left`` steps at row ``here`` from start ``at``."""
-    for row in tl.range(0, K, BLOCK_K, disable_licm=True):
-        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        for row in tl.range(0, K, BLOCK_K, disable_licm=True):
             state = _load_state(starts_ptr, at, row, first, K, V, BLOCK_K, BLOCK_V, NORM)
             for done in tl.range(0, left, BLOCK_T, disable_licm=True):
                 chunk = place + done // BLOCK_T * H
@@ -526,7 +527,8 @@ def _store_states(
                 k = _load_tile(k_ptr, now, rest, head, H, K, BLOCK_T, BLOCK_K, row, GROUP)
                 v = _load_tile(v_ptr, now, rest, head, H, V, BLOCK_T, BLOCK_V, first)
                 state = _next_state(state, k, v, i_ptr, f_ptr, now, rest, head, H, BLOCK_T, NORM)
-        if NORM:
+    if NORM:
+        for row in tl.range(0, K, BLOCK_K, disable_licm=True):
             norm = _load_norm(starts_ptr, at, row, K, V, BLOCK_K)
             for done in tl.range(0, left, BLOCK_T, disable_licm=True):
                 _store_norm(states_ptr, norm, place + done // BLOCK_T * H, row, K, V, BLOCK_K)
@@ -708,8 +710,6 @@ def _key_gradients(
     """dK, and the gradients of the gates, when there are any, from the ``paths`` that end in the chunk."""
     steps = tl.arange(0, BLOCK_T)
     rows, inside = here + steps, steps < left
-    weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
-    weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T, NORM)
     scores = products(v_ptr, d_o_ptr, here, left, head, H, V, BLOCK_T, BLOCK_V)
     if NORM:
         scores += d_weight[None, :]
@@ -723,6 +723,9 @@ def _key_gradients(
         )  # fmt: skip
         if NORM:
             dk += _load_norm(end_ptr, index, first, K, V, BLOCK_K)[None, :]
+        # found anew for each tile, to take no registers through the products
+        weight = decay_until(f_ptr, here, left, head, H, BLOCK_T)
+        weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T, NORM)
         dk *= weight[:, None]
         if f_ptr is not None:
             k = _load_tile(k_ptr, here, left, head, H, K, BLOCK_T, BLOCK_K, first, GROUP)
