@@ -5,10 +5,9 @@ A chunk of C steps is halved log2(C) times (``impl/common/halved_decays.py`` say
 ``1 << halving`` steps meet, an early step decays from behind itself to the end of its half, and a late one
 from the start of its half to before itself: what a late step reads after its own decay is scaled by
 that beforehand, or passes its ``OWN`` decay too, so one exponential a step, channel and halving serves
-every triangle. The sums of the
-logarithms are products with zeros and ones, exact in any dtype, on matrix cores. They come as [C, K]
-or, as ``across``, as [K, C], for a product may not read a transposed accumulator: Triton 3.4 to 3.7.0
-miscompiles that on Hopper.
+every triangle. The sums of the logarithms are products with zeros and ones, exact in any dtype, on
+matrix cores. They come as [C, K] or, as ``across``, as [K, C], for a product may not read a transposed
+accumulator: Triton 3.4 to 3.7.0 miscompiles that on Hopper.
 """
 
 import triton
