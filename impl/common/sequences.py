@@ -122,6 +122,32 @@ def store_rows(x_ptr, x, rows, inside, head, H, K, BLOCK_K: tl.constexpr, first=
 
 
 @triton.jit
+def _places(row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first):
+    """One long address a chunk, short ones inside it, for registers are scarce, and what is inside."""
+    steps, k = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_K)[None, :]
+    far = (row.to(tl.int64) * H + head) * K + first
+    return far, steps * (H * K) + k, (steps < left) & (k < K - first)
+
+
+@triton.jit
+def load_chunk(
+    x_ptr, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0
+):  # fmt: skip
+    """``load_rows`` of a chunk from ``row`` in a sequence with ``left`` steps from there."""
+    far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first)
+    return tl.load(x_ptr + far + near, mask=mask, other=0.0)
+
+
+@triton.jit
+def store_chunk(
+    x_ptr, x, row, left, head, H, K, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, first=0
+):  # fmt: skip
+    """Write what ``load_chunk`` reads, in the dtype of the tensor."""
+    far, near, mask = _places(row, left, head, H, K, BLOCK_T, BLOCK_K, first)
+    tl.store(x_ptr + far + near, x.to(x_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
 def load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """State ``index`` of a contiguous [states, K, V] tensor in float32, its columns from ``first``.
 
