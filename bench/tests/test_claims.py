@@ -69,6 +69,17 @@ def test_task_is_met_by_its_settings_only(tmp_path: Path) -> None:
     assert not claim.covers(sizes="mqar_long-T64", **task)
 
 
+@pytest.mark.parametrize("wanted", ["selective_copying-T24", "selective_copying"])
+def test_another_optimizer_is_met_by_its_own_name_only(tmp_path: Path, wanted: str) -> None:
+    text = GOOD.replace(
+        'machine = ["cpu", "h200"], dtype = "float32", T = 1024, N = { at_least = 16 }',
+        f'task = "{wanted}"',
+    ).replace("At T = 1024 it", "It")
+    (claim,) = claims.load(write(tmp_path, text)).claims
+    assert claim_covers(claim, "selective_copying-T24")
+    assert not claim_covers(claim, "selective_copying-T24-sgd")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

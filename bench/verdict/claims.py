@@ -24,6 +24,7 @@ from typing import Any
 from suites import catalogue
 
 from ..engine import metrics
+from ..engine.ruler import from_tree
 from ..record.measurement import dims
 
 ROOT = Path(catalogue.__file__).parents[2]
@@ -77,7 +78,7 @@ class Claim:
             if name == "machine":
                 fits = self.covers_machine(machine)
             elif name == "task":
-                fits = any(sizes == one or sizes.startswith(f"{one}-") for one in _listed(wanted))
+                fits = any(_meets(sizes, one) for one in _listed(wanted))
             else:
                 fits = _fits({"dtype": dtype, "sizes": sizes, **axes}.get(name), wanted)
             if not fits:
@@ -94,6 +95,17 @@ class Case:
     needs: tuple[str, ...]
     claims: tuple[Claim, ...]
     file: Path
+
+
+def _meets(setting: str, wanted: str) -> bool:
+    """Whether a setting is the one of that name, or one of the task of that name.
+
+    A setting of another optimizer than the task's others is met by its own name only.
+    """
+    if setting == wanted or not setting.startswith(f"{wanted}-"):
+        return setting == wanted
+    known = from_tree("suites.tasks").settings()
+    return wanted not in known and (setting not in known or known[setting].optimizer == "adamw")
 
 
 def load_all(folder: Path = FOLDER, *, plugins: Mapping[str, Any] | None = None) -> dict[str, Case]:
