@@ -57,12 +57,18 @@ def test_scope_is_a_conjunction(tmp_path: Path) -> None:
     assert not covers(sizes="B2-T1024")
 
 
-def test_task_is_met_by_its_settings_only(tmp_path: Path) -> None:
+def claim_on(tmp_path: Path, task: str) -> claims.Claim:
+    """One about a task, in place of a problem."""
     text = GOOD.replace(
         'machine = ["cpu", "h200"], dtype = "float32", T = 1024, N = { at_least = 16 }',
-        'task = "mqar"',
+        f'task = "{task}"',
     ).replace("At T = 1024 it", "It")
     (claim,) = claims.load(write(tmp_path, text)).claims
+    return claim
+
+
+def test_task_is_met_by_its_settings_only(tmp_path: Path) -> None:
+    claim = claim_on(tmp_path, "mqar")
     task = {"machine": ("cpu",), "dtype": "float32"}
     assert claim.covers(sizes="mqar-T64", **task)
     assert claim.covers(sizes="mqar", **task)
@@ -71,11 +77,7 @@ def test_task_is_met_by_its_settings_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["selective_copying-T24", "selective_copying"])
 def test_another_optimizer_is_met_by_its_own_name_only(tmp_path: Path, wanted: str) -> None:
-    text = GOOD.replace(
-        'machine = ["cpu", "h200"], dtype = "float32", T = 1024, N = { at_least = 16 }',
-        f'task = "{wanted}"',
-    ).replace("At T = 1024 it", "It")
-    (claim,) = claims.load(write(tmp_path, text)).claims
+    claim = claim_on(tmp_path, wanted)
     assert claim_covers(claim, "selective_copying-T24")
     assert not claim_covers(claim, "selective_copying-T24-sgd")
 

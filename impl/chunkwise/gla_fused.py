@@ -144,19 +144,21 @@ def _scores(
 
 
 @triton.jit
-def _after_chunk(
-    state, k_ptr, v_ptr, g_ptr, row, left, head, channel, first, H, K, V,
+def _across_chunk(
+    state, x_ptr, y_ptr, g_ptr, row, left, head, channel, first, H, K, V, halving,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
-    HALVINGS: tl.constexpr,
 ):  # fmt: skip
-    """Part of the state behind a chunk, from ``channel`` and ``first``, from that before it."""
-    k = load_chunk(k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K, channel)
+    """Part of a state on the other side of a chunk, from ``channel`` and ``first``.
+
+    Of S behind it where x is k, y is v and ``halving`` the last, of R before it where they are q, dO, none.
+    """
+    x = load_chunk(x_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K, channel)
     g = tl.trans(load_chunk(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, channel))
-    v = load_chunk(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-    decay = _decays(g_ptr, row, left, head, channel, H, K, HALVINGS, BLOCK_T, BLOCK_K, ACROSS=True)
-    write = (tl.trans(k) * decay).to(k.dtype)
+    y = load_chunk(y_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    decay = _decays(g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, BLOCK_K, ACROSS=True)
+    scaled = (tl.trans(x) * decay).to(x.dtype)
     state *= tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E)[:, None]
-    return tl.dot(write, v, state, input_precision="ieee")
+    return tl.dot(scaled, y, state, input_precision="ieee")
 
 
 @triton.jit
@@ -196,26 +198,11 @@ def _gla_fused_kernel(
         o = tl.dot(read, state.to(q.dtype), o, input_precision="ieee")
         store_chunk(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
         tl.debug_barrier()
-        state = _after_chunk(
-            state, k_ptr, v_ptr, g_ptr, row, left, head, 0, first, H, K, V,
-            BLOCK_T, BLOCK_K, BLOCK_V, GROUP, HALVINGS,
+        state = _across_chunk(
+            state, k_ptr, v_ptr, g_ptr, row, left, head, 0, first, H, K, V, HALVINGS,
+            BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
         )  # fmt: skip
     store_tile(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, 0, first)
-
-
-@triton.jit
-def _before_chunk(
-    end, q_ptr, g_ptr, d_o_ptr, row, left, head, channel, first, H, K, V,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
-):  # fmt: skip
-    """Part of the gradient of the state before a chunk, as ``_after_chunk``, from that behind it."""
-    q = load_chunk(q_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K, channel)
-    g = tl.trans(load_chunk(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, channel))
-    d_o = load_chunk(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-    decay = _decays(g_ptr, row, left, head, channel, H, K, None, BLOCK_T, BLOCK_K, ACROSS=True)
-    read = (tl.trans(q) * decay).to(q.dtype)
-    end *= tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E)[:, None]
-    return tl.dot(read, d_o, end, input_precision="ieee")
 
 
 @triton.jit
@@ -340,17 +327,17 @@ def _store_states(
     for i in tl.range(chunks, disable_licm=True):
         done = i * BLOCK_T
         store_tile(states_ptr, state, place + i, K, V, BLOCK_K, BLOCK_V, channel, first)
-        state = _after_chunk(
+        state = _across_chunk(
             state, k_ptr, v_ptr, g_ptr, here + done, left - done, head, channel, first,
-            H, K, V, BLOCK_T, BLOCK_K, BLOCK_V, GROUP, HALVINGS,
+            H, K, V, HALVINGS, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
         )  # fmt: skip
     for i in tl.range(chunks, disable_licm=True):
         nth = chunks - 1 - i
         done = nth * BLOCK_T
         store_tile(ends_ptr, end, place + nth, K, V, BLOCK_K, BLOCK_V, channel, first)
-        end = _before_chunk(
-            end, q_ptr, g_ptr, d_o_ptr, here + done, left - done, head, channel, first,
-            H, K, V, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
+        end = _across_chunk(
+            end, q_ptr, d_o_ptr, g_ptr, here + done, left - done, head, channel, first,
+            H, K, V, None, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
         )  # fmt: skip
     return end
 
