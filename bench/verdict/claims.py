@@ -105,7 +105,7 @@ def _meets(setting: str, wanted: str) -> bool:
     if setting == wanted or not setting.startswith(f"{wanted}-"):
         return setting == wanted
     known = from_tree("suites.tasks").settings()
-    return wanted not in known and (setting not in known or known[setting].optimizer == "adamw")
+    return setting not in known or known[setting].optimizer == "adamw"
 
 
 def load_all(folder: Path = FOLDER, *, plugins: Mapping[str, Any] | None = None) -> dict[str, Case]:
