@@ -38,7 +38,7 @@ def compressed(state: Float[Tensor, "*B N N"], landmarks: int) -> Float[Tensor, 
 @mixer(
     source="C. K. I. Williams and M. Seeger, NeurIPS 2000; Y. Xiong et al., AAAI 2021, arXiv:2102.03902",
     trick="nystrom-landmark-compression",
-    knobs={"landmarks": (0, 2, 8), "chunk": (4, 8), "keys": (8, 32)},
+    knobs={"landmarks": (0, 2, 8), "chunk": (4, 8), "keys": (8, 32, 128)},
 )
 class Nystrom(nn.Module):
     """``W_o norm(S^T q)``; 0 landmarks keep the whole state, and so is the control."""
