@@ -58,19 +58,23 @@ def polar(x: Tensor) -> Tensor:
 
 
 @triton.jit
-def _inverse_kernel(a_ptr, x_ptr, INVERSE: tl.constexpr, BLOCK_T: tl.constexpr):
+def _inverse_kernel(
+    a_ptr, x_ptr, INVERSE: tl.constexpr, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr
+):
     i, j = tl.arange(0, BLOCK_T)[:, None], tl.arange(0, BLOCK_T)[None, :]
     at = (tl.program_id(0) * BLOCK_T + i) * BLOCK_T + j
-    x = unit_lower_inverse(tl.load(a_ptr + at), INVERSE, "ieee", BLOCK_T)
+    x = unit_lower_inverse(tl.load(a_ptr + at), INVERSE, PRECISION, BLOCK_T)
     tl.store(x_ptr + at, x)
 
 
-def error(below: Tensor, method: str) -> float:
-    """What the inverse on chip errs by in float32."""
+def error(below: Tensor, method: str, precision: str = "ieee") -> float:
+    """What the inverse on chip errs by, its sums in float32."""
     rounded = below.float().contiguous()
     found = torch.empty_like(rounded)
     with interpret():
-        _inverse_kernel[(len(rounded),)](rounded, found, INVERSE=method, BLOCK_T=below.shape[-1])
+        _inverse_kernel[(len(rounded),)](
+            rounded, found, INVERSE=method, PRECISION=precision, BLOCK_T=below.shape[-1]
+        )
     return distance(found.double(), torch.linalg.inv(whole(rounded.double())))
 
 
@@ -122,6 +126,13 @@ def test_keys_unlike_cost_no_way_of_inverting_its_digits(length: int, method: st
 def test_keys_alike_cost_doubling_no_digits(length: int) -> None:
     solved = error(system(length, alike=True), "substitution")
     assert error(system(length, alike=True), "doubling") < SLACK * solved
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["keys unlike", "keys alike"])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_halves_of_float32_err_less_than_half_precision_shows(length: int, alike: bool) -> None:  # noqa: FBT001
+    below = system(length, alike=alike)
+    assert error(below, "doubling", "halves") < torch.finfo(torch.float16).eps / SLACK
 
 
 @pytest.mark.parametrize(("length", "times"), [(16, 1e1), (32, 1e5), (64, 1e12)])

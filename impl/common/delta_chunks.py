@@ -5,153 +5,208 @@
 What each writes for a chunk goes to the tensors it is handed, of a whole sequence or of a piece of
 it: ``shift`` leads from a row of the inputs to the row of theirs, ``place`` is where the first state
 lies, those of the chunks that follow are ``H`` apart. The letters are those of ``delta_walk``.
+
+No load passes a barrier: between them an input is loaded again rather than held in the layout of a
+product, which takes more registers than a chunk of 64 steps leaves.
 """
 
 import triton
 import triton.language as tl
 
 from impl.common.sequences import (
-    load_rows,
+    load_chunk,
     load_tile,
-    store_rows,
-    store_state,
+    store_chunk,
+    store_tile,
 )
 from impl.common.unit_lower import unit_lower_inverse
 
-WHOLE = tl.constexpr(128)
-"""Channels that are held at a time where q and k only meet each other."""
+PART = tl.constexpr(64)
+"""Channels that are held at a time where rows only meet rows."""
 
 
 @triton.jit
-def chunk_rows(start, left, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr):
-    """Rows of the tokens of a chunk and of their corrections, each with those inside."""
-    tokens, steps = tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_T)
-    left = tl.minimum(left, BLOCK_T // R)
-    return start + tokens, tokens < left, start * R + steps, steps < left * R
+def chunk_at(start, done, length, R: tl.constexpr, BLOCK_T: tl.constexpr):
+    """First token of a chunk and how many it has; of their corrections the same."""
+    row, left = start + done, tl.minimum(length - done, BLOCK_T // R)
+    return row, left, row * R, left * R
 
 
 @triton.jit
-def load_steps(x_ptr, rows, inside, head, H):
+def load_steps(x_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
     """One float32 number a step of a contiguous [rows, H] tensor; zero past the end."""
-    return tl.load(x_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
+    steps = tl.arange(0, BLOCK_T)
+    x_ptr += row.to(tl.int64) * H + head
+    return tl.load(x_ptr + steps * H, mask=steps < left, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def load_shared(
-    x_ptr, rows, inside, head, H, K, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, first=0
-):  # fmt: skip
-    """``load_rows`` of a tensor in which ``GROUP`` neighbours of the H heads share one."""
-    return load_rows(x_ptr, rows, inside, head // GROUP, H // GROUP, K, BLOCK_K, first)
+def store_steps(x_ptr, x, row, left, head, H, BLOCK_T: tl.constexpr):
+    """Write what ``load_steps`` reads, in the dtype of the tensor."""
+    steps = tl.arange(0, BLOCK_T)
+    x_ptr += row.to(tl.int64) * H + head
+    tl.store(x_ptr + steps * H, x.to(x_ptr.dtype.element_ty), mask=steps < left)
 
 
 @triton.jit
-def decays(g_ptr, rows, inside, head, H, BLOCK_T: tl.constexpr):
-    """D [to, from], zero above the diagonal; c and e [BLOCK_T]; c at the end of the chunk."""
+def decays_between(g_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
+    """The decays D [to, from], zero above the diagonal."""
     steps = tl.arange(0, BLOCK_T)
     if g_ptr is None:
         between = tl.full((BLOCK_T, BLOCK_T), 1.0, tl.float32)
-        since = tl.full((BLOCK_T,), 1.0, tl.float32)
-        until = since
-        whole = 1.0
     else:
-        g = load_steps(g_ptr, rows, inside, head, H)
+        g = load_steps(g_ptr, row, left, head, H, BLOCK_T)
         # each decay sums its own steps: differences of longer sums lose what the gates left
         over = tl.where(steps[:, None] > steps[None, :], g[:, None], 0.0)
         between = tl.exp(tl.cumsum(over, axis=0))
-        since = tl.exp(tl.cumsum(g, axis=0))
-        until = tl.exp(tl.sum(over, axis=0))
-        whole = tl.exp(tl.sum(g, axis=0))
-    between = tl.where(steps[:, None] >= steps[None, :], between, 0.0)
-    return between, since, until, whole
+    return tl.where(steps[:, None] >= steps[None, :], between, 0.0)
 
 
 @triton.jit
-def reading(between, since, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr):
-    """``between`` and ``since`` where tokens read, after their last correction."""
+def decays_since(g_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
+    """The decays c [BLOCK_T] from the start of the chunk."""
+    if g_ptr is None:
+        since = tl.full((BLOCK_T,), 1.0, tl.float32)
+    else:
+        since = tl.exp(tl.cumsum(load_steps(g_ptr, row, left, head, H, BLOCK_T), axis=0))
+    return since
+
+
+@triton.jit
+def decays_until(g_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
+    """The decays e [BLOCK_T] to the end of the chunk."""
+    if g_ptr is None:
+        until = tl.full((BLOCK_T,), 1.0, tl.float32)
+    else:
+        after = tl.minimum(left, BLOCK_T) - 1
+        g = load_steps(g_ptr, row + 1, after, head, H, BLOCK_T)
+        until = tl.exp(tl.cumsum(g, axis=0, reverse=True))
+    return until
+
+
+@triton.jit
+def decay_across(g_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
+    """The decay c at the end of the chunk."""
+    if g_ptr is None:
+        across = 1.0
+    else:
+        across = tl.exp(tl.sum(load_steps(g_ptr, row, left, head, H, BLOCK_T), axis=0))
+    return across
+
+
+@triton.jit
+def read_between(
+    g_ptr, row, left, head, H, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr
+):  # fmt: skip
+    """D [to, from] where tokens read, after their last correction; with R > 1 there are no gates."""
     if R == 1:
-        read_between = between
-        read_since = since
+        between = decays_between(g_ptr, row, left, head, H, BLOCK_T)
     else:
         tokens, steps = tl.arange(0, BLOCK_Q)[:, None], tl.arange(0, BLOCK_T)[None, :]
-        read_between = tl.where(steps // R <= tokens, 1.0, 0.0)
-        read_since = tl.full((BLOCK_Q,), 1.0, tl.float32)
-    return read_between, read_since
+        between = tl.where(steps // R <= tokens, 1.0, 0.0)
+    return between
 
 
 @triton.jit
 def products(
-    x_ptr, x_rows, x_inside, k_ptr, rows, inside, head, H, K,
-    BLOCK_X: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+    x_ptr, x_row, x_left, y_ptr, y_row, y_left, head, H, K,
+    BLOCK_X: tl.constexpr, BLOCK_Y: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Every row of x times every row of k, [BLOCK_X, BLOCK_T], ``BLOCK_K`` channels at a time."""
-    found = tl.zeros((BLOCK_X, BLOCK_T), tl.float32)
+    """Every row of x times every row of y, [BLOCK_X, BLOCK_Y], ``BLOCK_K`` channels at a time."""
+    found = tl.zeros((BLOCK_X, BLOCK_Y), tl.float32)
     for channel in tl.range(0, K, BLOCK_K, disable_licm=True):
-        x = load_shared(x_ptr, x_rows, x_inside, head, H, K, BLOCK_K, GROUP, channel)
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP, channel)
-        found += tl.dot(x, tl.trans(k), input_precision="ieee")
+        x = load_chunk(x_ptr, x_row, x_left, head, H, K, BLOCK_X, BLOCK_K, channel)
+        y = load_chunk(y_ptr, y_row, y_left, head, H, K, BLOCK_Y, BLOCK_K, channel)
+        found = tl.dot(x, tl.trans(y), found, input_precision="ieee")
     return found
 
 
 @triton.jit
 def chunk_inverse(
-    k_ptr, rows, inside, head, H, K, beta, between,
+    k_ptr, beta_ptr, g_ptr, row, left, head, H, K,
     INVERSE: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
-    """``(I + A)^-1`` in the dtype of K, of which all channels are held up to ``WHOLE``."""
-    if BLOCK_K <= WHOLE:
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        below = tl.dot(k, tl.trans(k), input_precision="ieee") * between * beta[:, None]
-    else:
-        below = products(
-            k_ptr, rows, inside, k_ptr, rows, inside, head, H, K, BLOCK_T, BLOCK_T, WHOLE, GROUP
-        )
-        below = below * between * beta[:, None]
-    # float32 to two bits, on matrix cores, where the result is rounded to half precision
+    """``(I + A)^-1`` in the dtype of K."""
+    part: tl.constexpr = BLOCK_K if BLOCK_K < PART else PART
+    below = products(
+        k_ptr, row, left, k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_T, part
+    )
+    between = decays_between(g_ptr, row, left, head, H, BLOCK_T)
+    below *= between * load_steps(beta_ptr, row, left, head, H, BLOCK_T)[:, None]
+    # on matrix cores where the result is rounded to half precision
     dtype: tl.constexpr = k_ptr.dtype.element_ty
-    precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
+    precision: tl.constexpr = "ieee" if dtype == tl.float32 else "halves"
     return unit_lower_inverse(below, INVERSE, precision, BLOCK_T).to(dtype)
 
 
 @triton.jit
 def store_inverses(
     k_ptr, beta_ptr, g_ptr, inverse_ptr, start, length, shift, head, H, K,
-    INVERSE: tl.constexpr, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+    INVERSE: tl.constexpr, R: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """The inverse of each chunk of ``length`` tokens, which the walks then read."""
     for done in tl.range(0, length, BLOCK_T // R, disable_licm=True):
-        _, _, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        beta = load_steps(beta_ptr, rows, inside, head, H)
-        between, _, _, _ = decays(g_ptr, rows, inside, head, H, BLOCK_T)
+        _, _, row, left = chunk_at(start, done, length, R, BLOCK_T)
         inverse = chunk_inverse(
-            k_ptr, rows, inside, head, H, K, beta, between, INVERSE, BLOCK_T, BLOCK_K, GROUP
+            k_ptr, beta_ptr, g_ptr, row, left, head, H, K, INVERSE, BLOCK_T, BLOCK_K, GROUP
         )
-        store_rows(inverse_ptr, inverse, rows + shift, inside, head, H, BLOCK_T, BLOCK_T)
+        store_chunk(inverse_ptr, inverse, row + shift, left, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
+
+
+@triton.jit
+def corrections(
+    state, inverse, k_ptr, v_ptr, beta_ptr, g_ptr, row, left, head, first, H, K, V,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """U of a chunk from the state before it."""
+    k = load_chunk(k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K)
+    v = load_chunk(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    beta = load_steps(beta_ptr, row, left, head, H, BLOCK_T)
+    since = decays_since(g_ptr, row, left, head, H, BLOCK_T)
+    recalled = tl.dot(k, state.to(k.dtype), input_precision="ieee") * since[:, None]
+    wrong = (beta[:, None] * (v - recalled)).to(k.dtype)
+    return tl.dot(inverse, wrong, input_precision="ieee").to(k.dtype)
+
+
+@triton.jit
+def after_chunk(
+    state, u, k_ptr, g_ptr, row, left, head, H, K,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """The state behind a chunk from the one before it."""
+    k = load_chunk(k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K)
+    until = decays_until(g_ptr, row, left, head, H, BLOCK_T)
+    kept = (k * until[:, None]).to(k.dtype)
+    return tl.dot(
+        tl.trans(kept),
+        u,
+        state * decay_across(g_ptr, row, left, head, H, BLOCK_T),
+        input_precision="ieee",
+    )
 
 
 @triton.jit
 def walk_chunks(
     state, k_ptr, v_ptr, beta_ptr, g_ptr, inverse_ptr, u_ptr, starts_ptr,
     start, length, place, shift, head, first, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """U and the state at the start of each chunk, once their inverses are there."""
     for done in tl.range(0, length, BLOCK_T // R, disable_licm=True):
-        _, _, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
-        inverse = load_rows(inverse_ptr, rows + shift, inside, head, H, BLOCK_T, BLOCK_T)
-        beta = load_steps(beta_ptr, rows, inside, head, H)[:, None]
-        _, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
-        store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
-        recalled = tl.dot(k, state.to(k.dtype), input_precision="ieee") * since[:, None]
-        u = tl.dot(inverse, (beta * (v - recalled)).to(k.dtype), input_precision="ieee").to(k.dtype)
-        store_rows(u_ptr, u, rows + shift, inside, head, H, V, BLOCK_V, first)
+        _, _, row, left = chunk_at(start, done, length, R, BLOCK_T)
+        store_tile(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, 0, first)
+        inverse = load_chunk(inverse_ptr, row + shift, left, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
+        u = corrections(
+            state, inverse, k_ptr, v_ptr, beta_ptr, g_ptr, row, left, head, first, H, K, V,
+            BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
+        )  # fmt: skip
+        store_chunk(u_ptr, u, row + shift, left, head, H, V, BLOCK_T, BLOCK_V, first)
         tl.debug_barrier()
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        kept = (k * until[:, None]).to(k.dtype)
-        state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
+        state = after_chunk(
+            state, u, k_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, GROUP
+        )  # fmt: skip
         place += H
 
 
@@ -163,137 +218,229 @@ def walk_chunks_back(
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The dR and the G at the end of each chunk from the G after all, ``end``; returns the one before."""
-    tokens: tl.constexpr = BLOCK_T // R
-    chunks = tl.cdiv(length, tokens)
+    group, groups = head // GROUP, H // GROUP
+    part: tl.constexpr = BLOCK_K if BLOCK_K < PART else PART
+    chunks = tl.cdiv(length, BLOCK_T // R)
     for i in tl.range(chunks, disable_licm=True):
-        done = (chunks - 1 - i) * tokens
-        reads, read, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
-        inverse = load_rows(inverse_ptr, rows + shift, inside, head, H, BLOCK_T, BLOCK_T)
-        beta = load_steps(beta_ptr, rows, inside, head, H)
-        between, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
-        read_between, read_since = reading(between, since, R, BLOCK_Q, BLOCK_T)
-        dtype = k.dtype
-        store_state(ends_ptr, end, place + (chunks - 1 - i) * H, K, V, BLOCK_K, BLOCK_V, first)
+        done = (chunks - 1 - i) * (BLOCK_T // R)
+        token, tokens, row, left = chunk_at(start, done, length, R, BLOCK_T)
+        at = place + (chunks - 1 - i) * H
+        store_tile(ends_ptr, end, at, K, V, BLOCK_K, BLOCK_V, 0, first)
 
         # formed transposed: Triton 3.4 to 3.7.0 miscompiles a dot with a transposed accumulator
-        scores = tl.dot(k, tl.trans(q), input_precision="ieee") * tl.trans(read_between)
-        du = tl.dot(scores.to(dtype), d_o, input_precision="ieee")
-        # no load passes a barrier; k is loaded again rather than held in the layout of a product
+        scores = products(
+            k_ptr, row, left, q_ptr, token, tokens, group, groups, K, BLOCK_T, BLOCK_Q, part
+        )
+        between = read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+        d_o = load_chunk(d_o_ptr, token, tokens, head, H, V, BLOCK_Q, BLOCK_V, first)
+        scores = (scores * tl.trans(between)).to(d_o.dtype)
+        du = tl.dot(scores, d_o, input_precision="ieee")
         tl.debug_barrier()
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        kept = (k * until[:, None]).to(dtype)
-        du += tl.dot(kept, end.to(dtype), input_precision="ieee")
-        dr = tl.dot(tl.trans(inverse), du.to(dtype), input_precision="ieee").to(dtype)
-        store_rows(dr_ptr, dr, rows + shift, inside, head, H, V, BLOCK_V, first)
+        k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
+        until = decays_until(g_ptr, row, left, head, H, BLOCK_T)
+        kept = (k * until[:, None]).to(k.dtype)
+        du = tl.dot(kept, end.to(k.dtype), du, input_precision="ieee").to(k.dtype)
+        inverse = load_chunk(inverse_ptr, row + shift, left, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
+        dr = tl.dot(tl.trans(inverse), du, input_precision="ieee").to(k.dtype)
+        store_chunk(dr_ptr, dr, row + shift, left, head, H, V, BLOCK_T, BLOCK_V, first)
 
         tl.debug_barrier()
-        q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        asked = (q * read_since[:, None]).to(dtype)
-        recalled = (k * (beta * since)[:, None]).to(dtype)
-        end = end * whole + tl.dot(tl.trans(asked), d_o, input_precision="ieee")
-        end -= tl.dot(tl.trans(recalled), dr, input_precision="ieee")
+        q = load_chunk(q_ptr, token, tokens, group, groups, K, BLOCK_Q, BLOCK_K)
+        d_o = load_chunk(d_o_ptr, token, tokens, head, H, V, BLOCK_Q, BLOCK_V, first)
+        since = decays_since(g_ptr, row, left, head, H, BLOCK_Q)
+        whole = decay_across(g_ptr, row, left, head, H, BLOCK_T)
+        asked = (q * since[:, None]).to(q.dtype)
+        end = tl.dot(tl.trans(asked), d_o, end * whole, input_precision="ieee")
+        tl.debug_barrier()
+        k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
+        forgotten = decays_since(g_ptr, row, left, head, H, BLOCK_T)
+        forgotten *= load_steps(beta_ptr, row, left, head, H, BLOCK_T)
+        recalled = (k * -forgotten[:, None]).to(k.dtype)
+        end = tl.dot(tl.trans(recalled), dr, end, input_precision="ieee")
     return end
+
+
+@triton.jit
+def _from_state(
+    x_ptr, s_ptr, row, left, place, head, channel, H, K, V,
+    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """Rows of x times rows of a state from ``channel``, [BLOCK_T, TILE_K]."""
+    found = tl.zeros((BLOCK_T, TILE_K), tl.float32)
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        x = load_chunk(x_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        state = load_tile(s_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+        found = tl.dot(x, tl.trans(state), found, input_precision="ieee")
+    return found
+
+
+@triton.jit
+def _value_gradients(
+    v_ptr, beta_ptr, dr_ptr, dv_ptr, row, left, shift, head, H, V,
+    BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr,
+):  # fmt: skip
+    """Stores dV; returns what dR and V make of dbeta."""
+    dbeta = tl.zeros((BLOCK_T,), tl.float32)
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        v = load_chunk(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        dr = load_chunk(dr_ptr, row + shift, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        dbeta += tl.sum(dr.to(tl.float32) * v, axis=1)
+        dv = dr * load_steps(beta_ptr, row, left, head, H, BLOCK_T)[:, None]
+        store_chunk(dv_ptr, dv, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+    return dbeta
+
+
+@triton.jit
+def _over_each_step(paths, BLOCK_T: tl.constexpr):
+    """The weights [to, from] of the paths over each step: from one before it to one not before it."""
+    steps = tl.arange(0, BLOCK_T)
+    paths = tl.cumsum(paths, axis=0, reverse=True)
+    return tl.sum(tl.where(steps[:, None] > steps[None, :], paths, 0.0), axis=1)
+
+
+@triton.jit
+def _query_gradients(
+    q_ptr, k_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dq_ptr,
+    token, tokens, row, left, shift, place, head, H, K, V,
+    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """Stores dQ; returns the weights of the paths over each step that tokens read."""
+    group, groups = head // GROUP, H // GROUP
+    scores = products(
+        d_o_ptr, token, tokens, u_ptr, row + shift, left, head, H, V, BLOCK_Q, BLOCK_T, BLOCK_V
+    )
+    scores *= read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+    dg = tl.zeros((BLOCK_T,), tl.float32)
+    if g_ptr is not None:
+        paths = products(
+            q_ptr, token, tokens, k_ptr, row, left, group, groups, K, BLOCK_Q, BLOCK_T, TILE_K
+        )
+        dg += _over_each_step(paths * scores, BLOCK_T)
+    scores = scores.to(q_ptr.dtype.element_ty)
+    from_start = tl.zeros((BLOCK_Q,), tl.float32)
+    since = decays_since(g_ptr, row, left, head, H, BLOCK_Q)
+    for channel in tl.range(0, K, TILE_K, disable_licm=True):
+        dq = _from_state(
+            d_o_ptr, starts_ptr, token, tokens, place, head, channel, H, K, V,
+            BLOCK_Q, TILE_K, BLOCK_V,
+        )  # fmt: skip
+        dq *= since[:, None]
+        q = load_chunk(q_ptr, token, tokens, group, groups, K, BLOCK_Q, TILE_K, channel)
+        from_start += tl.sum(dq * q, axis=1)
+        k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
+        dq = tl.dot(scores, k, dq, input_precision="ieee")
+        store_chunk(dq_ptr, dq, token, tokens, head, H, K, BLOCK_Q, TILE_K, channel)
+    if g_ptr is not None:
+        dg += tl.cumsum(from_start, axis=0, reverse=True)
+    return dg
+
+
+@triton.jit
+def _system_gradients(
+    k_ptr, beta_ptr, g_ptr, u_ptr, dr_ptr, row, left, shift, head, H, K, V,
+    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """diag(beta) dA and its transpose, added; their part of dbeta; the weights of paths over each step."""
+    steps = tl.arange(0, BLOCK_T)
+    at = row + shift
+    beta = load_steps(beta_ptr, row, left, head, H, BLOCK_T)
+    between = decays_between(g_ptr, row, left, head, H, BLOCK_T)
+    below = tl.where(steps[:, None] > steps[None, :], between, 0.0)
+    system = -below * products(
+        dr_ptr, at, left, u_ptr, at, left, head, H, V, BLOCK_T, BLOCK_T, BLOCK_V
+    )
+    gram = system * products(
+        k_ptr, row, left, k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_T, TILE_K
+    )
+    dbeta = tl.sum(gram, axis=1)
+    dg = tl.zeros((BLOCK_T,), tl.float32)
+    if g_ptr is not None:
+        dg += _over_each_step(gram * beta[:, None], BLOCK_T)
+    # again rather than transposed: a dot with a transposed accumulator is miscompiled
+    across = products(u_ptr, at, left, dr_ptr, at, left, head, H, V, BLOCK_T, BLOCK_T, BLOCK_V)
+    system = system * beta[:, None] - across * tl.trans(below) * beta[None, :]
+    return system.to(k_ptr.dtype.element_ty), dbeta, dg
+
+
+@triton.jit
+def _key_gradients(
+    system, q_ptr, k_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr, dk_ptr,
+    token, tokens, row, left, shift, place, head, H, K, V,
+    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """Stores dK; returns what was erased of each step, what is kept of it, what passes the chunk."""
+    group, groups = head // GROUP, H // GROUP
+    at = row + shift
+    across = products(
+        u_ptr, at, left, d_o_ptr, token, tokens, head, H, V, BLOCK_T, BLOCK_Q, BLOCK_V
+    )
+    between = read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+    across = (across * tl.trans(between)).to(system.dtype)
+    to_end = tl.zeros((BLOCK_T,), tl.float32)
+    erased = tl.zeros((BLOCK_T,), tl.float32)
+    through = tl.zeros((TILE_K,), tl.float32)
+    for channel in tl.range(0, K, TILE_K, disable_licm=True):
+        k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
+        recalled = _from_state(
+            dr_ptr, starts_ptr, at, left, place, head, channel, H, K, V, BLOCK_T, TILE_K, BLOCK_V
+        )
+        recalled *= decays_since(g_ptr, row, left, head, H, BLOCK_T)[:, None]
+        erased += tl.sum(recalled * k, axis=1)
+        kept = _from_state(
+            u_ptr, ends_ptr, at, left, place, head, channel, H, K, V, BLOCK_T, TILE_K, BLOCK_V
+        )
+        kept *= decays_until(g_ptr, row, left, head, H, BLOCK_T)[:, None]
+        to_end += tl.sum(kept * k, axis=1)
+        dk = kept - load_steps(beta_ptr, row, left, head, H, BLOCK_T)[:, None] * recalled
+        dk = tl.dot(system, k, dk, input_precision="ieee")
+        q = load_chunk(q_ptr, token, tokens, group, groups, K, BLOCK_Q, TILE_K, channel)
+        dk = tl.dot(across, q, dk, input_precision="ieee")
+        store_chunk(dk_ptr, dk, row, left, head, H, K, BLOCK_T, TILE_K, channel)
+        if g_ptr is not None:
+            for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+                state = load_tile(starts_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+                end = load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
+                through += tl.sum(state.to(tl.float32) * end, axis=1)
+    return erased, to_end, tl.sum(through, axis=0)
 
 
 @triton.jit
 def chunk_gradients(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
-    start, left, place, shift, head, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
-    TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
+    start, done, length, place, shift, head, H, K, V,
+    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one chunk from S, G, U and dR."""
-    steps = tl.arange(0, BLOCK_T)
-    reads, read, rows, inside = chunk_rows(start, left, R, BLOCK_Q, BLOCK_T)
-    beta = load_steps(beta_ptr, rows, inside, head, H)
-    between, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
-    read_between, read_since = reading(between, since, R, BLOCK_Q, BLOCK_T)
-
-    # from step to step; each product twice, for a dot with a transposed accumulator is miscompiled
-    scores = tl.zeros((BLOCK_Q, BLOCK_T), tl.float32)
-    scores_across = tl.zeros((BLOCK_T, BLOCK_Q), tl.float32)
-    system = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-    system_across = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-    dbeta = tl.zeros((BLOCK_T,), tl.float32)
-    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
-        u = load_rows(u_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
-        d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
-        scores += tl.dot(d_o, tl.trans(u), input_precision="ieee")
-        scores_across += tl.dot(u, tl.trans(d_o), input_precision="ieee")
-        dr = load_rows(dr_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
-        system -= tl.dot(dr, tl.trans(u), input_precision="ieee")
-        system_across -= tl.dot(u, tl.trans(dr), input_precision="ieee")
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
-        dbeta += tl.sum(dr.to(tl.float32) * v, axis=1)
-        store_rows(dv_ptr, beta[:, None] * dr, rows, inside, head, H, V, BLOCK_V, first)
-
-    q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
-    k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-    dtype = k.dtype
-    below = tl.where(steps[:, None] > steps[None, :], between, 0.0)
-    scores *= read_between
-    system *= below
-    system_gram = system * tl.dot(k, tl.trans(k), input_precision="ieee")
-    dbeta += tl.sum(system_gram, axis=1)
-    if dg_ptr is not None:
-        paths = tl.dot(q, tl.trans(k), input_precision="ieee") * scores
-        paths += system_gram * beta[:, None]
-        # g[s] scales every path over step s: from a step or the start before it to one not before
-        paths = tl.cumsum(paths, axis=0, reverse=True)
-        dg = tl.sum(tl.where(steps[:, None] > steps[None, :], paths, 0.0), axis=1)
-    scores = scores.to(dtype)
-    scores_across = (scores_across * tl.trans(read_between)).to(dtype)
-    system = system * beta[:, None] + system_across * tl.trans(below) * beta[None, :]
-    system = system.to(dtype)
-
-    # through the states at the edges of the chunk, some channels at a time
+    token, tokens, row, left = chunk_at(start, done, length, R, BLOCK_T)
+    dg = _query_gradients(
+        q_ptr, k_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dq_ptr,
+        token, tokens, row, left, shift, place, head, H, K, V,
+        R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
+    )  # fmt: skip
     tl.debug_barrier()
-    _, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
-    beta = load_steps(beta_ptr, rows, inside, head, H)
-    through = 0.0
-    from_start = tl.zeros((BLOCK_Q,), tl.float32)
-    to_end = tl.zeros((BLOCK_T,), tl.float32)
-    erased = tl.zeros((BLOCK_T,), tl.float32)
-    for channel in tl.range(0, K, TILE_K, disable_licm=True):
-        dq = tl.zeros((BLOCK_Q, TILE_K), tl.float32)
-        recalled = tl.zeros((BLOCK_T, TILE_K), tl.float32)
-        kept = tl.zeros((BLOCK_T, TILE_K), tl.float32)
-        for first in tl.range(0, V, BLOCK_V, disable_licm=True):
-            state = load_tile(starts_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
-            end = load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
-            if dg_ptr is not None:
-                through += tl.sum(tl.sum(state.to(tl.float32) * end.to(tl.float32), axis=1), axis=0)
-            u = load_rows(u_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
-            kept += tl.dot(u, tl.trans(end), input_precision="ieee")
-            d_o = load_rows(d_o_ptr, reads, read, head, H, V, BLOCK_V, first)
-            dq += tl.dot(d_o, tl.trans(state), input_precision="ieee")
-            dr = load_rows(dr_ptr, rows + shift, inside, head, H, V, BLOCK_V, first)
-            recalled += tl.dot(dr, tl.trans(state), input_precision="ieee")
-        query = load_shared(q_ptr, reads, read, head, H, K, TILE_K, GROUP, channel)
-        key = load_shared(k_ptr, rows, inside, head, H, K, TILE_K, GROUP, channel)
-        dq *= read_since[:, None]
-        recalled *= since[:, None]
-        kept *= until[:, None]
-        from_start += tl.sum(dq * query, axis=1)
-        erased += tl.sum(recalled * key, axis=1)
-        to_end += tl.sum(kept * key, axis=1)
-        dk = kept - beta[:, None] * recalled
-        dq += tl.dot(scores, key, input_precision="ieee")
-        store_rows(dq_ptr, dq, reads, read, head, H, K, TILE_K, channel)
-        dk += tl.dot(scores_across, query, input_precision="ieee")
-        dk += tl.dot(system, key, input_precision="ieee")
-        store_rows(dk_ptr, dk, rows, inside, head, H, K, TILE_K, channel)
-
-    dbeta -= erased
-    tl.store(dbeta_ptr + rows * H + head, dbeta.to(dtype), mask=inside)
+    dbeta = _value_gradients(
+        v_ptr, beta_ptr, dr_ptr, dv_ptr, row, left, shift, head, H, V, BLOCK_T, BLOCK_V
+    )
+    system, of_system, inside = _system_gradients(
+        k_ptr, beta_ptr, g_ptr, u_ptr, dr_ptr, row, left, shift, head, H, K, V,
+        BLOCK_T, TILE_K, BLOCK_V, GROUP,
+    )  # fmt: skip
+    tl.debug_barrier()
+    erased, to_end, through = _key_gradients(
+        system, q_ptr, k_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr, dk_ptr,
+        token, tokens, row, left, shift, place, head, H, K, V,
+        R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
+    )  # fmt: skip
+    store_steps(dbeta_ptr, dbeta + of_system - erased, row, left, head, H, BLOCK_T)
     if dg_ptr is not None:
-        from_start -= beta * erased  # [BLOCK_T]
+        steps = tl.arange(0, BLOCK_T)
+        erased *= load_steps(beta_ptr, row, left, head, H, BLOCK_T)
+        # g[s] scales what the chunk's start hands on to steps not before s, and steps before s to its end
         before = steps[:, None] > steps[None, :]
-        dg += tl.sum(tl.where(before, to_end[None, :], from_start[None, :]), axis=1)
-        dg += whole * through
-        tl.store(dg_ptr + rows * H + head, dg.to(dtype), mask=inside)
+        dg += inside + tl.sum(tl.where(before, to_end[None, :], -erased[None, :]), axis=1)
+        whole = decay_across(g_ptr, row, left, head, H, BLOCK_T)
+        store_steps(dg_ptr, dg + whole * through, row, left, head, H, BLOCK_T)

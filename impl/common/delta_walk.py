@@ -47,15 +47,15 @@ import triton.language as tl
 from torch import Tensor
 
 from impl.common.delta_chunks import (
-    WHOLE,
+    PART,
+    after_chunk,
+    chunk_at,
     chunk_gradients,
     chunk_inverse,
-    chunk_rows,
-    decays,
-    load_shared,
-    load_steps,
+    corrections,
+    decays_since,
     products,
-    reading,
+    read_between,
     store_inverses,
     walk_chunks,
     walk_chunks_back,
@@ -66,19 +66,19 @@ from impl.common.sequences import (
     chunk_count,
     chunk_of,
     first_chunk,
-    load_rows,
-    load_state,
+    load_chunk,
+    load_tile,
     span,
-    store_rows,
-    store_state,
+    store_chunk,
+    store_tile,
 )
 
 WIDEST = 256
 """Largest K and V."""
-TILE = 32
-"""Columns of the state a program walks."""
-NARROW = 16
-"""Those of a state with more than 64 rows, and rows and columns that gradients take at a time."""
+WIDE = 128
+"""K up to which a program holds as many columns of V; past it, half."""
+TILE, NARROW = 32, 16
+"""Columns of the state to a program, and rows to its gradients: the fewer in chunks of less than 64 steps."""
 
 
 def delta_walk(
@@ -90,8 +90,11 @@ def delta_walk(
 
     ``sizes["R"]`` corrections a token, one where it is absent, at most ``chunk`` and, with ``g``, one.
     ``inverse`` is a method of ``unit_lower_inverse``. ``forwards`` may stand in for
-    ``walk_forwards``: it is handed the same and fills the same.
+    ``walk_forwards``: it is handed the same and fills the same. Without one, a chunk of float32 has
+    at most 16 steps: more spill registers.
     """
+    if forwards is None and v.dtype.itemsize > 2:
+        chunk = min(chunk, 16)
     grid, meta = _launch(sizes, chunk)
     pieces = {"INVERSE": inverse, "EVERY": max(1, checkpoint // chunk)}
     forwards = forwards or walk_forwards
@@ -161,7 +164,7 @@ def _together(ctx: Any, d_o: Tensor, d_last: Tensor | None, found: list[Tensor |
     _delta_gradients_kernel[(len(starts), ctx.sizes["H"])](
         q, k, v, beta, g, u, starts, d_o, dr, ends, cu_seqlens, *found[:-1],
         ctx.sizes["S"], BLOCK_S=triton.next_power_of_2(ctx.sizes["S"]),
-        TILE_K=NARROW, **ctx.meta,
+        TILE_K=ctx.meta["BLOCK_V"], **ctx.meta,
     )  # fmt: skip
 
 
@@ -176,7 +179,7 @@ def _piecewise(ctx: Any, d_o: Tensor, d_last: Tensor | None, found: list[Tensor 
     _delta_pieces_kernel[(ctx.grid[0],)](
         q, k, v, beta, g, starts, d_o, d_last, cu_seqlens,
         inverse, u, torch.empty_like(u), states, torch.empty_like(states), end, *found,
-        TILE_K=NARROW, **ctx.meta | {"BLOCK_V": NARROW, "num_warps": 8}, **ctx.pieces,
+        TILE_K=ctx.meta["BLOCK_V"], **ctx.meta, **ctx.pieces,
     )  # fmt: skip
 
 
@@ -185,13 +188,13 @@ def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[st
     meta = {axis: sizes[axis] for axis in "THKV"} | {"R": sizes.get("R", 1)}
     # heads of v that share one of q and k
     meta |= {"GROUP": sizes["H"] // sizes.get("G", sizes["H"])}
-    meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk}
-    meta |= {"BLOCK_K": block(sizes["K"])}
-    meta |= {"BLOCK_V": min(block(sizes["V"]), TILE if meta["BLOCK_K"] <= 64 else NARROW)}
+    meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
+    narrow = chunk < 2 * TILE or meta["BLOCK_K"] > WIDE
+    meta |= {"BLOCK_V": min(block(sizes["V"]), NARROW if narrow else TILE)}
     # loads ahead of their use cost the registers that the chunk needs
-    meta |= {"num_warps": 4 if meta["BLOCK_K"] <= 32 else 8, "num_stages": 1}
-    # of wide states in float32 ptxas would keep 32 registers a thread, unless told how many there are
-    meta |= {"maxnreg": 255 if meta["BLOCK_K"] > WHOLE.value else None}
+    meta |= {"num_warps": 8, "num_stages": 1}
+    # unless told how many registers there are, ptxas leaves most of them in float32, and spills
+    meta |= {"maxnreg": 255 if narrow else None}
     return (sizes["S"] * sizes["H"], triton.cdiv(sizes["V"], meta["BLOCK_V"])), meta
 
 
@@ -207,59 +210,51 @@ def _delta_walk_kernel(
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
-    tokens: tl.constexpr = BLOCK_T // R
-    piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * tokens)
+    TOKENS: tl.constexpr = BLOCK_T // R
+    piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * TOKENS)
+    group, groups = head // GROUP, H // GROUP
+    part: tl.constexpr = BLOCK_K if BLOCK_K < PART else PART
     state = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     if h0_ptr is not None:
-        state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+        state += load_tile(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, 0, first)
 
-    for done in tl.range(0, length, tokens, disable_licm=True):
-        reads, read, rows, inside = chunk_rows(start + done, length - done, R, BLOCK_Q, BLOCK_T)
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
-        beta = load_steps(beta_ptr, rows, inside, head, H)
-        between, since, until, whole = decays(g_ptr, rows, inside, head, H, BLOCK_T)
-        dtype = k.dtype
+    for done in tl.range(0, length, TOKENS, disable_licm=True):
+        token, tokens, row, left = chunk_at(start, done, length, R, BLOCK_T)
         # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
-            if done % (EVERY * tokens) == 0:
-                place = (piece + done // (EVERY * tokens)) * H + head
-                store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
-
-        # all that reads k, q and the state comes first, so that little else is held while inverting;
-        # no load passes a barrier, and k is loaded again rather than held in the layout of a product
-        q = load_shared(q_ptr, reads, read, head, H, K, BLOCK_K, GROUP)
-        read_between, read_since = reading(between, since, R, BLOCK_Q, BLOCK_T)
-        recalled = tl.dot(k, state.to(dtype), input_precision="ieee") * since[:, None]
-        o = tl.dot(q, state.to(dtype), input_precision="ieee") * read_since[:, None]
-        wrong = (beta[:, None] * (v - recalled)).to(dtype)
-        tl.debug_barrier()
-        if BLOCK_K <= WHOLE:
-            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-            scores = tl.dot(q, tl.trans(k), input_precision="ieee") * read_between
-        else:
-            scores = products(
-                q_ptr, reads, read, k_ptr, rows, inside, head, H, K, BLOCK_Q, BLOCK_T, WHOLE, GROUP
-            )
-            scores *= read_between
-        scores = scores.to(dtype)
-        tl.debug_barrier()
+            if done % (EVERY * TOKENS) == 0:
+                place = (piece + done // (EVERY * TOKENS)) * H + head
+                store_tile(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, 0, first)
+        # the inverse before all else, so that little but the state is held meanwhile
         inverse = chunk_inverse(
-            k_ptr, rows, inside, head, H, K, beta, between, INVERSE, BLOCK_T, BLOCK_K, GROUP
+            k_ptr, beta_ptr, g_ptr, row, left, head, H, K, INVERSE, BLOCK_T, BLOCK_K, GROUP
         )
-        u = tl.dot(inverse, wrong, input_precision="ieee").to(dtype)
         if inverse_ptr is not None:
             # of all tiles alike
-            store_rows(inverse_ptr, inverse, rows, inside & (first == 0), head, H, BLOCK_T, BLOCK_T)
-            store_rows(u_ptr, u, rows, inside, head, H, V, BLOCK_V, first)
-
-        o += tl.dot(scores, u, input_precision="ieee")
-        store_rows(o_ptr, o, reads, read, head, H, V, BLOCK_V, first)
+            once = tl.where(first == 0, left, 0)
+            store_chunk(inverse_ptr, inverse, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
         tl.debug_barrier()
-        k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-        kept = (k * until[:, None]).to(dtype)
-        state = state * whole + tl.dot(tl.trans(kept), u, input_precision="ieee")
-    store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
+        u = corrections(
+            state, inverse, k_ptr, v_ptr, beta_ptr, g_ptr, row, left, head, first, H, K, V,
+            BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
+        )  # fmt: skip
+        if inverse_ptr is not None:
+            store_chunk(u_ptr, u, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+
+        tl.debug_barrier()
+        q = load_chunk(q_ptr, token, tokens, group, groups, K, BLOCK_Q, BLOCK_K)
+        since = decays_since(g_ptr, row, left, head, H, BLOCK_Q)
+        o = tl.dot(q, state.to(q.dtype), input_precision="ieee") * since[:, None]
+        tl.debug_barrier()
+        scores = products(
+            q_ptr, token, tokens, k_ptr, row, left, group, groups, K, BLOCK_Q, BLOCK_T, part
+        )
+        between = read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+        o = tl.dot((scores * between).to(q.dtype), u, o, input_precision="ieee")
+        store_chunk(o_ptr, o, token, tokens, head, H, V, BLOCK_Q, BLOCK_V, first)
+        tl.debug_barrier()
+        state = after_chunk(state, u, k_ptr, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, GROUP)
+    store_tile(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, 0, first)
 
 
 @triton.jit
@@ -276,14 +271,14 @@ def _delta_reverse_walk_kernel(
     place = first_chunk(cu_seqlens_ptr, index // H, T, BLOCK_T // R) * H + head
     end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
     if d_last_ptr is not None:
-        end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+        end += load_tile(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, 0, first)
     end = walk_chunks_back(
         end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
         start, length, place, 0, head, first, H, K, V,
         R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
     )  # fmt: skip
     if dh0_ptr is not None:
-        store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
+        store_tile(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, 0, first)
 
 
 @triton.jit
@@ -299,8 +294,8 @@ def _delta_gradients_kernel(
     chunk_gradients(
         q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
         dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
-        start, left, chunk * H + head, 0, head, H, K, V,
-        R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V, GROUP,
+        start, 0, left, chunk * H + head, 0, head, H, K, V,
+        R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
     )  # fmt: skip
 
 
@@ -321,10 +316,16 @@ def _delta_pieces_kernel(
     piece_tokens: tl.constexpr = EVERY * tokens
     piece = first_chunk(cu_seqlens_ptr, sequence, T, piece_tokens)
     place = sequence * EVERY * H + head
+    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
+        end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
+        if d_last_ptr is not None:
+            end += load_tile(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, 0, first)
+        store_tile(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, 0, first)
     # an empty sequence hands the gradient of its state on
     pieces = tl.maximum(tl.cdiv(length, piece_tokens), 1)
     for i in tl.range(pieces, disable_licm=True):
-        number = pieces - 1 - i
+        # a remainder, which changes nothing, keeps compilers from stepping every address: they spill
+        number = (pieces - 1 - i) % pieces
         here = start + number * piece_tokens
         left = tl.minimum(length - number * piece_tokens, piece_tokens)
         shift = sequence.to(tl.int64) * EVERY * BLOCK_T - here * R
@@ -332,36 +333,32 @@ def _delta_pieces_kernel(
         tl.debug_barrier()
         store_inverses(
             k_ptr, beta_ptr, g_ptr, inverse_ptr, here, left, shift, head, H, K,
-            INVERSE, R, BLOCK_Q, BLOCK_T, BLOCK_K, GROUP,
+            INVERSE, R, BLOCK_T, BLOCK_K, GROUP,
         )  # fmt: skip
         tl.debug_barrier()
         for first in tl.range(0, V, BLOCK_V, disable_licm=True):
             at = (piece + number) * H + head
-            state = load_state(starts_ptr, at, K, V, BLOCK_K, BLOCK_V, first)
+            state = load_tile(starts_ptr, at, K, V, BLOCK_K, BLOCK_V, 0, first).to(tl.float32)
             walk_chunks(
                 state, k_ptr, v_ptr, beta_ptr, g_ptr, inverse_ptr, u_ptr, states_ptr,
                 here, left, place, shift, head, first, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
+                R, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
             )  # fmt: skip
-            end = tl.zeros((BLOCK_K, BLOCK_V), tl.float32)
-            if i > 0:
-                end += load_state(end_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
-            elif d_last_ptr is not None:
-                end += load_state(d_last_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
+            end = load_tile(end_ptr, index, K, V, BLOCK_K, BLOCK_V, 0, first)
             end = walk_chunks_back(
                 end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 here, left, place, shift, head, first, H, K, V,
                 R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
             )  # fmt: skip
-            store_state(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
+            store_tile(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, 0, first)
             if dh0_ptr is not None:  # noqa: SIM102
                 if number == 0:
-                    store_state(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, first)
+                    store_tile(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, 0, first)
         tl.debug_barrier()
         for done in tl.range(0, left, tokens, disable_licm=True):
             chunk_gradients(
                 q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, states_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
-                here + done, left - done, place + done // tokens * H, shift, head, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, TILE_K, BLOCK_V, GROUP,
+                here, done, left, place + done // tokens * H, shift, head, H, K, V,
+                R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
             )  # fmt: skip

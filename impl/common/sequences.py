@@ -163,9 +163,10 @@ def load_tile(
     s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, channel, first
 ):  # fmt: skip
     """Rows from ``channel`` and columns from ``first`` of state ``index``; zero past the edges."""
-    k, v = channel + tl.arange(0, BLOCK_K)[:, None], first + tl.arange(0, BLOCK_V)[None, :]
-    at = (index.to(tl.int64) * K + k) * V + v  # [BLOCK_K, BLOCK_V]
-    return tl.load(s_ptr + at, mask=(k < K) & (v < V), other=0.0)
+    k, v = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
+    # one long address a tile and short ones inside it: registers are scarce
+    s_ptr += (index.to(tl.int64) * K + channel) * V + first
+    return tl.load(s_ptr + (k * V + v), mask=(k < K - channel) & (v < V - first), other=0.0)
 
 
 @triton.jit
@@ -174,7 +175,6 @@ def store_tile(
 ):  # fmt: skip
     """Write what ``load_tile`` reads, in the dtype of the tensor."""
     k, v = tl.arange(0, BLOCK_K)[:, None], tl.arange(0, BLOCK_V)[None, :]
-    # one long address a tile and short ones inside it: registers are scarce
     s_ptr += (index.to(tl.int64) * K + channel) * V + first
     mask = (k < K - channel) & (v < V - first)
     tl.store(s_ptr + (k * V + v), state.to(s_ptr.dtype.element_ty), mask=mask)

@@ -17,7 +17,10 @@ import triton.language as tl
 def unit_lower_inverse(
     below, INVERSE: tl.constexpr, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr
 ):  # fmt: skip
-    """``(I + below)^-1``, float32; ``below`` is zero above its diagonal, which is not read."""
+    """``(I + below)^-1``, float32; ``below`` is zero above its diagonal, which is not read.
+
+    ``PRECISION`` is that of a ``tl.dot``, or ``halves``: 16 bits of each product, on matrix cores.
+    """
     if INVERSE == "newton":
         inverse = newton_inverse(below, PRECISION, BLOCK_T)
     elif INVERSE == "substitution":
@@ -25,6 +28,25 @@ def unit_lower_inverse(
     else:
         inverse = doubled_inverse(below, PRECISION, BLOCK_T, BLOCK_T)
     return inverse
+
+
+@triton.jit
+def _product(a, b, PRECISION: tl.constexpr):
+    """``a b`` in float32; as ``halves``, of twice the digits of bfloat16, in three products of it.
+
+    They take turns at one instruction, for operands of all three at once leave no registers, and in a
+    loop of its own: of products that feed each other every warp of an older card holds all columns.
+    """
+    if PRECISION == "halves":
+        found = tl.zeros((a.shape[0], b.shape[1]), tl.float32)
+        for turn in tl.range(3, disable_licm=True):
+            a_high, b_high = a.to(tl.bfloat16), b.to(tl.bfloat16)
+            a_part = tl.where(turn == 0, (a - a_high).to(tl.bfloat16), a_high)
+            b_part = tl.where(turn == 1, (b - b_high).to(tl.bfloat16), b_high)
+            found = tl.dot(a_part, b_part, found)
+    else:
+        found = tl.dot(a, b, input_precision=PRECISION)
+    return found
 
 
 @triton.jit
@@ -37,8 +59,8 @@ def doubled_inverse(
     size = 2
     while size < BLOCK:
         joining = tl.where((i // size) ^ (j // size) == 1, below, 0.0)
-        joined = tl.dot(joining, inverse, input_precision=PRECISION)
-        inverse -= tl.dot(inverse, joined, input_precision=PRECISION)
+        joined = _product(joining, inverse, PRECISION)
+        inverse -= _product(inverse, joined, PRECISION)
         size *= 2
     return inverse
 
@@ -52,8 +74,8 @@ def newton_inverse(below, PRECISION: tl.constexpr, BLOCK_T: tl.constexpr):
     inverse = one - below
     order = 2
     while order < BLOCK_T:
-        left = one - inverse - tl.dot(below, inverse, input_precision=PRECISION)
-        inverse += tl.dot(inverse, left, input_precision=PRECISION)
+        left = one - inverse - _product(below, inverse, PRECISION)
+        inverse += _product(inverse, left, PRECISION)
         order *= 2
     return inverse
 

@@ -41,8 +41,8 @@ def forward_substitution(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (I - beta k k^T) S[t-1] + beta k v^T``, ``o = S^T q``; the state is float32 on chip.
 
-    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
-    and ``h0`` and the final state have S rows.
+    A chunk has ``chunk`` steps, in float32 at most 16. Head h of v reads group h // (H / G) of q and k.
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(forward_substitution, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

@@ -37,14 +37,14 @@ def gated_chunkwise(
     g: Float[Tensor, "B T H"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 16,
+    chunk: int = 64,
     checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g) S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.
 
-    Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
-    and ``h0`` and the final state have S rows.
+    A chunk has ``chunk`` steps, in float32 at most 16. Head h of v reads group h // (H / G) of q and k.
+    With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(gated_chunkwise, q, k, v, beta, g, h0=h0, cu_seqlens=cu_seqlens)
     at_most(sizes, K=WIDEST, V=WIDEST)

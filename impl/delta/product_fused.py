@@ -43,13 +43,13 @@ def product_fused(
     beta: Float[Tensor, "B T R H"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 16,
+    chunk: int = 64,
     checkpoint: int = 128,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """R delta rules a token, ``o = S^T q`` after the last; ``chunk`` corrections at a time at most.
 
-    The state is float32 on chip. Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``,
+    In float32 16 at most. The state is float32 on chip. Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``,
     which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(product_fused, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)

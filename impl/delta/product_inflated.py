@@ -26,7 +26,7 @@ from impl.registry import implements
         "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (32, 64)},
+    knobs={"chunk": (16, 32, 64)},
 )
 def product_inflated(
     q: Float[Tensor, "B T G K"],
@@ -35,12 +35,12 @@ def product_inflated(
     beta: Float[Tensor, "B T R H"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 32,
+    chunk: int = 64,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """R delta rules a token, ``o = S^T q`` after the last; ``chunk`` corrections at a time.
 
-    The state is float32 on chip. Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``,
+    In float32 16 at most. The state is float32 on chip. Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``,
     which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(product_inflated, q, k, v, beta, h0=h0, cu_seqlens=cu_seqlens)

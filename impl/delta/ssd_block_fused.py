@@ -32,17 +32,18 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.delta_chunks import WHOLE, load_shared, products
+from impl.common.delta_chunks import PART, load_steps, products
 from impl.common.delta_walk import WIDEST, delta_walk
 from impl.common.sequences import (
     at_most,
     first_chunk,
-    load_rows,
+    load_chunk,
     load_state,
     sequence_sizes,
     span,
-    store_rows,
+    store_chunk,
     store_state,
+    store_tile,
 )
 from impl.common.sequences import (
     block as block_of,
@@ -50,6 +51,8 @@ from impl.common.sequences import (
 from impl.common.unit_lower import doubled_inverse
 from impl.registry import implements
 
+WIDE = tl.constexpr(128)
+"""Most channels of W that are held beside the state."""
 COLUMNS = 64
 """Of V to a program: a float32 state of 128 x 64 is an eighth of a multiprocessor's registers."""
 
@@ -97,7 +100,7 @@ def _blocks_forwards(
 ) -> None:
     """Fills what ``walk_forwards`` fills."""
     q, k, v, beta, _, *rest = tensors
-    wide = meta["BLOCK_K"] > WHOLE.value
+    wide = meta["BLOCK_K"] > WIDE.value
     columns = meta["BLOCK_V"] if wide else min(block_of(meta["V"]), COLUMNS)
     _ssd_block_kernel[(grid[0], triton.cdiv(meta["V"], columns))](
         q, k, v, beta, *rest, *(meta[axis] for axis in "THKV"),
@@ -111,8 +114,8 @@ def _block_inverses(below, beta, dtype: tl.constexpr, BLOCK: tl.constexpr, BLOCK
     """``(I + A)^-1`` of each block from all products of keys."""
     steps = tl.arange(0, BLOCK_T)
     below = tl.where(steps[:, None] > steps[None, :], below * beta[:, None], 0.0)
-    # float32 to two bits, on matrix cores, where the result is rounded to half precision
-    precision: tl.constexpr = "ieee" if dtype == tl.float32 else "tf32x3"
+    # on matrix cores where the result is rounded to half precision
+    precision: tl.constexpr = "ieee" if dtype == tl.float32 else "halves"
     return doubled_inverse(below, precision, BLOCK, BLOCK_T)
 
 
@@ -147,21 +150,18 @@ def _composed(k, v, beta, inverse_ptr, BLOCK: tl.constexpr, BLOCK_T: tl.constexp
 
 @triton.jit
 def _composed_weights(
-    k_ptr, beta, rows, inside, head, H, K,
-    BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, GROUP: tl.constexpr,
+    k_ptr, beta, row, left, group, groups, K, BLOCK: tl.constexpr, BLOCK_T: tl.constexpr
 ):  # fmt: skip
     """The inverse of the chunk, from the W of its blocks part by part."""
     dtype: tl.constexpr = k_ptr.dtype.element_ty
-    below = products(
-        k_ptr, rows, inside, k_ptr, rows, inside, head, H, K, BLOCK_T, BLOCK_T, WHOLE, GROUP
-    )
+    below = products(k_ptr, row, left, k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_T, PART)
     inverse = _block_inverses(below, beta, dtype, BLOCK, BLOCK_T)
     size = BLOCK
     while size < BLOCK_T:
         weights = (inverse * beta[None, :]).to(dtype)
         met = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-        for channel in tl.range(0, K, WHOLE, disable_licm=True):
-            k = load_shared(k_ptr, rows, inside, head, H, K, WHOLE, GROUP, channel)
+        for channel in tl.range(0, K, PART, disable_licm=True):
+            k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, PART, channel)
             w = tl.dot(weights, k, input_precision="ieee").to(dtype)
             met += tl.dot(w, tl.trans(k), input_precision="ieee")
         met = _between(met, size, BLOCK_T).to(dtype)
@@ -180,6 +180,7 @@ def _ssd_block_kernel(
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
+    group, groups = head // GROUP, H // GROUP
     start, length = span(cu_seqlens_ptr, index // H, T)
     piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * BLOCK_T)
     steps = tl.arange(0, BLOCK_T)
@@ -189,49 +190,43 @@ def _ssd_block_kernel(
         state += load_state(h0_ptr, index, K, V, BLOCK_K, BLOCK_V, first)
 
     for done in tl.range(0, length, BLOCK_T, disable_licm=True):
-        rows, inside = start + done + steps, done + steps < length
+        row, left = start + done, length - done
         # one condition is known to the compiler, the other is not
         if starts_ptr is not None:  # noqa: SIM102
             if done % (EVERY * BLOCK_T) == 0:
                 place = (piece + done // (EVERY * BLOCK_T)) * H + head
-                store_state(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, first)
-        beta = tl.load(beta_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
-        v = load_rows(v_ptr, rows, inside, head, H, V, BLOCK_V, first)
+                store_tile(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, 0, first)
+        beta = load_steps(beta_ptr, row, left, head, H, BLOCK_T)
+        v = load_chunk(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
         dtype = v.dtype
-        if BLOCK_K <= WHOLE:
-            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+        if BLOCK_K <= WIDE:
+            k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
             w, y, inverse = _composed(k, v, beta, inverse_ptr, BLOCK, BLOCK_T)
         else:
-            inverse = _composed_weights(
-                k_ptr, beta, rows, inside, head, H, K, BLOCK, BLOCK_T, GROUP
-            )
+            inverse = _composed_weights(k_ptr, beta, row, left, group, groups, K, BLOCK, BLOCK_T)
             weights = (inverse * beta[None, :]).to(dtype)
             tl.debug_barrier()
-            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+            k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
             w = tl.dot(weights, k, input_precision="ieee")
             y = tl.dot(weights, v, input_precision="ieee")
         u = (y - tl.dot(w.to(dtype), state.to(dtype), input_precision="ieee")).to(dtype)
         if inverse_ptr is not None:
             # the same for all columns of V
-            once = inside & (first == 0)
-            store_rows(inverse_ptr, inverse, rows, once, head, H, BLOCK_T, BLOCK_T)
-            store_rows(u_ptr, u, rows, inside, head, H, V, BLOCK_V, first)
+            once = tl.where(first == 0, left, 0)
+            store_chunk(inverse_ptr, inverse, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
+            store_chunk(u_ptr, u, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
 
-        if BLOCK_K <= WHOLE:
-            q = load_shared(q_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-            scores = tl.dot(q, tl.trans(k), input_precision="ieee")
-        else:
-            # k again rather than held in the layout of a product
-            tl.debug_barrier()
-            scores = products(
-                q_ptr, rows, inside, k_ptr, rows, inside, head, H, K, BLOCK_T, BLOCK_T, WHOLE, GROUP
-            )
-            tl.debug_barrier()
-            q = load_shared(q_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
-            k = load_shared(k_ptr, rows, inside, head, H, K, BLOCK_K, GROUP)
+        # k again rather than held in the layout of a product
+        tl.debug_barrier()
+        scores = products(
+            q_ptr, row, left, k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_T, PART
+        )
         scores = tl.where(i >= j, scores, 0.0)
+        tl.debug_barrier()
+        q = load_chunk(q_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
         o = tl.dot(q, state.to(dtype), input_precision="ieee")
         o += tl.dot(scores.to(dtype), u, input_precision="ieee")
-        store_rows(o_ptr, o, rows, inside, head, H, V, BLOCK_V, first)
+        store_chunk(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
+        k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
         state += tl.dot(tl.trans(k), u, input_precision="ieee")
     store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
