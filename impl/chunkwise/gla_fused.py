@@ -88,8 +88,8 @@ def _decays(
     total = tl.zeros((TILE_K, BLOCK_T) if ACROSS else (BLOCK_T, TILE_K), tl.float32)
     for first in tl.range(0, BLOCK_T, HALF, disable_licm=True):
         g = load_chunk(g_ptr, row + first, left - first, head, H, K, HALF, TILE_K, channel)
-        # exp of it is 0 too, and zero times infinity is none
-        g = tl.maximum(g, -1e4)
+        # exp of it is 0 too, and zero times infinity is none; Triton 3.6 leaves it in float32
+        g = tl.maximum(g, -1e4).to(g_ptr.dtype.element_ty)
         if ACROSS:
             if halving is None:
                 over = (first + tl.arange(0, HALF))[:, None] <= tl.arange(0, BLOCK_T)[None, :]
