@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false
 """Unit lower triangular inverses on chip: X = (I + A)^-1 of a tile of C steps, A below the diagonal.
 
 doubling      Inverses of diagonal blocks double in size: X becomes X - X L X, L the part of A between

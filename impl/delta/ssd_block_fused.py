@@ -216,17 +216,21 @@ def _ssd_block_kernel(
             store_chunk(inverse_ptr, inverse, row, once, head, H, BLOCK_T, BLOCK_T, BLOCK_T)
             store_chunk(u_ptr, u, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
 
-        # k again rather than held in the layout of a product
-        tl.debug_barrier()
-        scores = products(
-            q_ptr, row, left, k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_T, PART
-        )
+        if BLOCK_K <= WIDE:
+            q = load_chunk(q_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        else:
+            # k again rather than held in the layout of a product
+            tl.debug_barrier()
+            scores = products(
+                q_ptr, row, left, k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_T, PART
+            )
+            tl.debug_barrier()
+            q = load_chunk(q_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
+            k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
         scores = tl.where(i >= j, scores, 0.0)
-        tl.debug_barrier()
-        q = load_chunk(q_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
         o = tl.dot(q, state.to(dtype), input_precision="ieee")
         o += tl.dot(scores.to(dtype), u, input_precision="ieee")
         store_chunk(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-        k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, BLOCK_K)
         state += tl.dot(tl.trans(k), u, input_precision="ieee")
     store_state(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, first)
