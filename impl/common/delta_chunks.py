@@ -78,8 +78,7 @@ def decays_until(g_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
     if g_ptr is None:
         until = tl.full((BLOCK_T,), 1.0, tl.float32)
     else:
-        after = tl.minimum(left, BLOCK_T) - 1
-        g = load_steps(g_ptr, row + 1, after, head, H, BLOCK_T)
+        g = load_steps(g_ptr, row + 1, left - 1, head, H, BLOCK_T)
         until = tl.exp(tl.cumsum(g, axis=0, reverse=True))
     return until
 
