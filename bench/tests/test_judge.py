@@ -251,6 +251,27 @@ def test_a_problem_that_never_held_has_not_stopped() -> None:
     assert verdict(*held, *fresh).rule == "success-refuted: half-the-time"
 
 
+def test_a_card_that_never_held_has_not_stopped_beside_one_that_holds() -> None:
+    history = [
+        one
+        for commit, committed in (("aaaa", "2026-01-01"), ("bbbb", "2026-01-02"))
+        for kind, ratio in (("sm_80", 0.4), ("sm_90", 0.9))
+        for one in pair(ratio, commit=commit, committed=committed, kind=kind)
+    ]
+    binaries = claim(where={"machine": ["sm_80", "sm_90"]})
+    assert verdict(*history, claims=(binaries,)).rule == "success-refuted: half-the-time"
+
+
+def test_a_binary_is_compared_with_that_for_the_same_card() -> None:
+    binaries = [
+        measured(plugin, figure * scale, kind=kind)
+        for kind, scale in (("sm_80", 1.0), ("sm_90", 10.0))
+        for plugin, figure in (("ours", 0.4), ("theirs", 1.0))
+    ]
+    scope = claim(where={"machine": ["sm_80", "sm_90"]})
+    assert verdict(*binaries, claims=(scope,)).verdict is Verdict.PROCEED
+
+
 def test_a_claim_stops_on_the_machine_it_held_on() -> None:
     here = pair(0.4, commit="aaaa", committed="2026-01-01")
     there = pair(0.7, commit="bbbb", committed="2026-01-02", machine="b-cpu")

@@ -16,7 +16,7 @@ from ..claims import Claim, axes_of
 from ..history.points import fails
 from .judgement import Evidence, State
 
-CASE = ("sizes", "dtype", "software", "settings")
+CASE = ("kind", "sizes", "dtype", "software", "settings")
 """What is compared with each other on one machine at one commit."""
 
 
@@ -108,7 +108,7 @@ def _slopes(claim: Claim, measurements: Iterable[Measurement]) -> list[Evidence]
     """Growth over one axis where the other sizes stay: d log(metric) / d log(axis)."""
     found = []
     for _, one_commit in grouped(
-        measurements, ("machine", "dtype", "software", "settings", "commit")
+        measurements, ("machine", "kind", "dtype", "software", "settings", "commit")
     ):
         lines: dict[str, dict[int, Measurement]] = {}
         for one in (one for one in one_commit if one.plugin == claim.plugin):

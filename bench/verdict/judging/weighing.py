@@ -1,7 +1,7 @@
 """Weighing: the state of one claim, from all that was measured of it, the newest commit first.
 
     case       refuted when the interval lies outside the bounds, confirmed when inside, else
-               inconclusive
+               inconclusive; a binary for each card is a case of its own
     machine    one refuted case refutes, only a clean sweep confirms
     claim      broken anywhere, else refuted anywhere, else confirmed anywhere, else inconclusive
 
@@ -55,7 +55,7 @@ def _on_machine(
 def _newest(cases: Iterable[Evidence]) -> list[Evidence]:
     """Of every problem the comparisons at its newest commit."""
     found = []
-    for _, history in grouped(cases, ("sizes", "dtype")):
+    for _, history in grouped(cases, ("kind", "sizes", "dtype")):
         last = _last_commit(history)
         found += [one for one in history if one.commit == last]
     return found
@@ -89,7 +89,7 @@ def _broken(contracts: Iterable[Measurement]) -> str | None:
 def _stopped(cases: Sequence[Evidence]) -> str | None:
     """What stopped the first case that was once confirmed and is refuted for good."""
     found = []
-    for _, history in grouped(cases, ("sizes", "dtype")):
+    for _, history in grouped(cases, ("kind", "sizes", "dtype")):
         last = max(one.moment for one in history)
         held = any(one.state is State.CONFIRMED for one in history if one.moment < last)
         for _, line in grouped(history, ("software", "settings", "knobs")):
