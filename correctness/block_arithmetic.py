@@ -49,8 +49,12 @@ def _nearest_bfloat16(numbers: np.ndarray) -> np.ndarray:
     return widen_bfloat16(round_to_bfloat16(numbers))
 
 
+def _is_bfloat16(handle: Any) -> bool:
+    return isinstance(handle, TensorHandle) and bool(handle.dtype.scalar.name == BFLOAT16.name)
+
+
 def _wide(handle: Any) -> Any:
-    if isinstance(handle, TensorHandle) and handle.dtype.scalar.name == BFLOAT16.name:
+    if _is_bfloat16(handle):
         return TensorHandle(widen_bfloat16(handle.data), tl.float32)
     return handle
 
@@ -67,10 +71,9 @@ def _through_float32(name: str) -> Callable[..., TensorHandle]:
     operation = getattr(InterpreterBuilder, name)
 
     def rounded(self: Any, *operands: Any) -> TensorHandle:
-        wide = tuple(_wide(operand) for operand in operands)
-        if all(a is b for a, b in zip(wide, operands, strict=True)):
+        if not any(map(_is_bfloat16, operands)):
             return operation(self, *operands)
-        return _narrow(operation(self, *wide))
+        return _narrow(operation(self, *map(_wide, operands)))
 
     return rounded
 

@@ -23,6 +23,9 @@ _block_types: dict[tuple, dict[str, Any]] = {}
 _tensor_facts: dict[str, dict[str, Any]] = {}
 _np_dtypes: dict[str, np.dtype] = {}
 _computation_types: dict[tuple, tl.dtype] = {}
+_operand_types: dict[tuple, tuple[tl.dtype, tl.dtype]] = {}
+_shapes: dict[tuple, tuple[int, ...]] = {}
+_unwrap = tl.core._unwrap_if_constexpr
 
 
 def _init_block_type(self: Any, element_ty: tl.dtype, shape: Any) -> None:
@@ -56,6 +59,11 @@ def _equal_dtypes(self: tl.dtype, other: Any) -> bool:
     return self is other or _dtype_equals(self, other)
 
 
+def _unwrapped(given: Any) -> Any:
+    # most of what is asked is a tensor, for which the stock function has to try every other type
+    return given if type(given) is tl.tensor else _unwrap(given)
+
+
 class Semantic(TritonSemantic):
     """Triton's semantics, with short ways for operands that agree and for broadcasting."""
 
@@ -64,7 +72,19 @@ class Semantic(TritonSemantic):
         # division promotes the half types, and pointers and int1 have rules of their own
         if agree and lhs.dtype.name in ("fp32", "fp64", "int32", "int64"):
             return lhs, rhs
-        return super().binary_op_type_checking_impl(lhs, rhs, *rules, **named)
+        if not type(lhs) is type(rhs) is tl.tensor:
+            return super().binary_op_type_checking_impl(lhs, rhs, *rules, **named)
+        # what two tensors are cast to, or why they are refused, depends on their types alone
+        key = (lhs.dtype.name, rhs.dtype.name, rules, *named.items())
+        known = _operand_types.get(key)
+        if known is None:
+            left, right = super().binary_op_type_checking_impl(lhs, rhs, *rules, **named)
+            _operand_types[key] = left.dtype, right.dtype
+            return left, right
+        pairs = ((lhs, known[0]), (rhs, known[1]))
+        return self.broadcast_impl_value(
+            *[x if x.dtype.name == want.name else self.cast(x, want) for x, want in pairs]
+        )
 
     def computation_type_impl(self, *operands: Any) -> Any:
         key = tuple([getattr(operand, "name", operand) for operand in operands])
@@ -78,7 +98,9 @@ class Semantic(TritonSemantic):
         if left == right:
             return lhs, rhs
         # Triton's rule is numpy's: missing axes come first, sizes 1 stretch
-        shape = np.broadcast_shapes(left, right)
+        shape = _shapes.get((left, right))
+        if shape is None:
+            shape = _shapes[left, right] = np.broadcast_shapes(left, right)
         return _stretched(lhs, left, shape), _stretched(rhs, right, shape)
 
 
@@ -109,5 +131,6 @@ PATCHES: list[tuple[Any, str, Any]] = [
     (tl.core.block_type, "__init__", _init_block_type),
     (tl.core.tensor, "__init__", _init_tensor),
     (tl.core.dtype, "__eq__", _equal_dtypes),
+    (tl.core, "_unwrap_if_constexpr", _unwrapped),
     (stock, "_get_np_dtype", _remembered_np_dtype),
 ]
