@@ -12,8 +12,6 @@ from bench.engine.layer import Layer
 from bench.verdict import current
 from impl.registry import load
 
-pytestmark = pytest.mark.alone
-
 BARE, GATED = "mixers.cosformer", "mixers.gated_cosformer"
 HELD = suite.Contest(
     op="cosformer_layer",
@@ -36,6 +34,7 @@ def layer(plugin: str = BARE) -> Layer:
     return Layer(load(plugin), {"B": 1, "T": 8, "D": 4}, torch.float32)
 
 
+@pytest.mark.alone
 def test_layers_are_timed_in_the_same_rounds() -> None:
     found = {(f.plugin, f.metric): f.samples for f in hold(FEW).figures}
     for metric in ("time", "train_time"):
@@ -44,6 +43,7 @@ def test_layers_are_timed_in_the_same_rounds() -> None:
     assert 0 < found[BARE, "error"][0] < 1e-6
 
 
+@pytest.mark.alone
 def test_a_mixer_that_breaks_a_law_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = Admission("wrong", 2, "causal: moved")
     monkeypatch.setattr(contest, "laws", lambda each: wrong if each == BARE else Admission("ok", 0))
