@@ -15,8 +15,10 @@ import triton.language as tl
 
 from impl.common.sequences import (
     load_chunk,
+    load_steps,
     load_tile,
     store_chunk,
+    store_steps,
     store_tile,
 )
 from impl.common.unit_lower import unit_lower_inverse
@@ -30,22 +32,6 @@ def chunk_at(start, done, length, R: tl.constexpr, BLOCK_T: tl.constexpr):
     """First token of a chunk and how many it has; of their corrections the same."""
     row, left = start + done, tl.minimum(length - done, BLOCK_T // R)
     return row, left, row * R, left * R
-
-
-@triton.jit
-def load_steps(x_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
-    """One float32 number a step of a contiguous [rows, H] tensor; zero past the end."""
-    steps = tl.arange(0, BLOCK_T)
-    x_ptr += row.to(tl.int64) * H + head
-    return tl.load(x_ptr + steps * H, mask=steps < left, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def store_steps(x_ptr, x, row, left, head, H, BLOCK_T: tl.constexpr):
-    """Write what ``load_steps`` reads, in the dtype of the tensor."""
-    steps = tl.arange(0, BLOCK_T)
-    x_ptr += row.to(tl.int64) * H + head
-    tl.store(x_ptr + steps * H, x.to(x_ptr.dtype.element_ty), mask=steps < left)
 
 
 @triton.jit

@@ -7,9 +7,8 @@ decays over the steps behind j up to i, and A[i, j] = sum_d q[i, d] k[j, d] w[i,
 
     O = A V + (Q from) S,    S <- diag(from[last]) S + (k to)^T V
 
-A comes a halving at a time (``impl/common/halved_decays.py``): every halving is one product of all rows,
-of which the pairs that meet there are kept, for matrix units want 64 rows and no exponent is above 0. The
-diagonal needs no decay. Forwards the state is kept at every ``checkpoint`` steps. Backwards one program
+A comes a halving at a time (``impl/common/halved_decays.py``), so no exponent is above 0; the diagonal
+needs no decay. Forwards the state is kept at every ``checkpoint`` steps. Backwards one program
 a head goes over these pieces from the right, rebuilds the states before its chunks, walks back with R,
 the gradient of the state behind a chunk, and leaves both in tensors of one piece. Then chunk by chunk,
 with D = dO and dA = D V^T * (i >= j),
@@ -18,8 +17,7 @@ with D = dO and dA = D V^T * (i >= j),
     dk[j] = sum_i dA[i, j] q[i] w[i, j] + to[j] R v[j]
     dv[j] = sum_i A[i, j] D[i] + R^T (k to)[j],    R <- diag(from[last]) R + (q from)^T D
 
-Where two halves meet, dA and its transpose make one symmetric matrix: one product gives late steps what
-early ones have for them and the reverse. g[t] has the gradient of every path over t: from j < t to
+g[t] has the gradient of every path over t: from j < t to
 i >= t inside the chunk, halving by halving, from S to i >= t, from j < t to R, and from S to R. The
 difference of q dq and k dk summed from the end would cancel.
 """
@@ -35,10 +33,11 @@ from impl.common.halved_decays_on_chip import (
     LOG2_E,
     before,
     behind,
-    late,
-    meeting,
-    passed,
+    decayed_scores,
+    met_gradients,
+    mirrored_scores,
     passed_across,
+    step_decays,
     sums,
 )
 from impl.common.heads import sum_heads
@@ -132,75 +131,6 @@ def _launch(
 
 
 @triton.jit
-def _decays(
-    g_ptr, row, left, head, channel, H, K, halving,
-    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, ACROSS: tl.constexpr,
-):  # fmt: skip
-    """What each step passes of its chunk; from the chunk's start and with its own if no ``halving``.
-
-    As [C, K] or, ``ACROSS``, [K, C]. In a loop of its own, of two turns: of products that feed each
-    other in one region every warp of an older card holds all columns.
-    """
-    HALF: tl.constexpr = 16 if BLOCK_T < 32 else BLOCK_T // 2
-    total = tl.zeros((TILE_K, BLOCK_T) if ACROSS else (BLOCK_T, TILE_K), tl.float32)
-    for first in tl.range(0, BLOCK_T, HALF, disable_licm=True):
-        g = load_chunk(g_ptr, row + first, left - first, head, H, K, HALF, TILE_K, channel)
-        # exp of it is 0 too, and zero times infinity is none; Triton 3.6 leaves it in float32
-        g = tl.maximum(g, -1e4).to(g_ptr.dtype.element_ty)
-        if ACROSS:
-            if halving is None:
-                over = (first + tl.arange(0, HALF))[:, None] <= tl.arange(0, BLOCK_T)[None, :]
-            else:
-                over = passed_across(halving, BLOCK_T, OWN=1, first=first, SOME=HALF)
-            total = tl.dot(tl.trans(g), over.to(g.dtype), total, input_precision="ieee")
-        else:
-            if halving is None:
-                over = tl.arange(0, BLOCK_T)[:, None] >= (first + tl.arange(0, HALF))[None, :]
-            else:
-                over = passed(halving, BLOCK_T, OWN=1, first=first, SOME=HALF)
-            total = tl.dot(over.to(g.dtype), g, total, input_precision="ieee")
-    return tl.exp2(total * LOG2_E)
-
-
-@triton.jit
-def _scores(
-    x_ptr, y_ptr, g_ptr, row, left, head, H, K,
-    BLOCK_T: tl.constexpr, TILE_K: tl.constexpr, GROUP: tl.constexpr,
-    HALVINGS: tl.constexpr,
-):  # fmt: skip
-    """A where x is q and y is k, its transpose where x is k and y is q; no more than finite for i < j.
-
-    The diagonal, then a halving at a time: its late steps belong to q, its early ones to k.
-    """
-    dtype = x_ptr.dtype.element_ty
-    group, groups = head // GROUP, H // GROUP
-    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-    for channel in tl.range(0, K, TILE_K, disable_licm=True):
-        x = load_chunk(x_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
-        y = load_chunk(y_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
-        scores = tl.dot(x, tl.trans(y), scores, input_precision="ieee")
-    # what lies below the diagonal meets once and is replaced: nothing is added up after it is rounded
-    scores = scores.to(dtype)
-    for halving in tl.range(HALVINGS, disable_licm=True):
-        met = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-        # loaded anew for each halving: held, they spill
-        for channel in tl.range(0, K, TILE_K, disable_licm=True):
-            y = tl.trans(load_chunk(y_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel))
-            y *= _decays(
-                g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, TILE_K, ACROSS=True
-            )
-            # no load passes a barrier: what is loaded ahead takes registers
-            tl.debug_barrier()
-            x = load_chunk(x_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
-            x *= _decays(
-                g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, TILE_K, ACROSS=False
-            )
-            met = tl.dot(x.to(dtype), y.to(dtype), met, input_precision="ieee")
-        scores = tl.where(meeting(halving, BLOCK_T), met.to(scores.dtype), scores)
-    return scores
-
-
-@triton.jit
 def _across_chunk(
     state, x_ptr, y_ptr, g_ptr, row, left, head, channel, first, H, K, V, halving,
     BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
@@ -212,7 +142,9 @@ def _across_chunk(
     x = load_chunk(x_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K, channel)
     g = tl.trans(load_chunk(g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_K, channel))
     y = load_chunk(y_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-    decay = _decays(g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, BLOCK_K, ACROSS=True)
+    decay = step_decays(
+        g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, BLOCK_K, OWN=1, ACROSS=True
+    )
     scaled = (tl.trans(x) * decay).to(x.dtype)
     state *= tl.exp2(tl.sum(g.to(tl.float32), axis=1) * LOG2_E)[:, None]
     return tl.dot(scaled, y, state, input_precision="ieee")
@@ -241,16 +173,19 @@ def _gla_walk_kernel(
             if done % CHECKPOINT == 0:
                 place = (kept + done // CHECKPOINT) * H + head
                 store_tile(starts_ptr, state, place, K, V, BLOCK_K, BLOCK_V, 0, first)
-        scores = _scores(
-            q_ptr, k_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, GROUP, HALVINGS
-        )
+        scores = decayed_scores(
+            q_ptr, k_ptr, None, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, GROUP, HALVINGS,
+            OWN=1,
+        )  # fmt: skip
         scores = tl.where(behind(BLOCK_T), 0.0, scores).to(scores.dtype)
         v = load_chunk(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
         o = tl.dot(scores, v, input_precision="ieee")
         # no load passes a barrier: what is loaded ahead takes the registers of the state
         tl.debug_barrier()
         q = load_chunk(q_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, BLOCK_K)
-        decay = _decays(g_ptr, row, left, head, 0, H, K, None, BLOCK_T, BLOCK_K, ACROSS=False)
+        decay = step_decays(
+            g_ptr, row, left, head, 0, H, K, None, BLOCK_T, BLOCK_K, OWN=1, ACROSS=False
+        )
         read = (q * decay).to(q.dtype)
         o = tl.dot(read, state.to(q.dtype), o, input_precision="ieee")
         store_chunk(o_ptr, o, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
@@ -260,26 +195,6 @@ def _gla_walk_kernel(
             BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
         )  # fmt: skip
     store_tile(last_ptr, state, index, K, V, BLOCK_K, BLOCK_V, 0, first)
-
-
-@triton.jit
-def _score_gradients(
-    v_ptr, d_o_ptr, row, left, head, H, V, BLOCK_T: tl.constexpr, BLOCK_V: tl.constexpr
-):  # fmt: skip
-    """dA, its transpose above the diagonal: what two steps get of each other is one product.
-
-    Both are computed, for a dot with a transposed accumulator is miscompiled.
-    """
-    scores = tl.zeros((BLOCK_T, BLOCK_T), tl.float32)
-    mirrored = scores
-    same = tl.zeros((BLOCK_T,), tl.float32)
-    for first in tl.range(0, V, BLOCK_V, disable_licm=True):
-        v = load_chunk(v_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-        d_o = load_chunk(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
-        same += tl.sum(d_o.to(tl.float32) * v, axis=1)
-        scores = tl.dot(d_o, tl.trans(v), scores, input_precision="ieee")
-        mirrored = tl.dot(v, tl.trans(d_o), mirrored, input_precision="ieee")
-    return tl.where(behind(BLOCK_T), mirrored, scores), same[:, None]
 
 
 @triton.jit
@@ -304,10 +219,14 @@ def _from_states(
         dk = tl.dot(v, tl.trans(end), dk, input_precision="ieee")
     g = load_chunk(g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, channel)
     dg = (tl.exp2(tl.sum(g.to(tl.float32), axis=0) * LOG2_E) * through)[None, :]
-    dq *= _decays(g_ptr, row, left, head, channel, H, K, None, BLOCK_T, TILE_K, ACROSS=False)
+    dq *= step_decays(
+        g_ptr, row, left, head, channel, H, K, None, BLOCK_T, TILE_K, OWN=1, ACROSS=False
+    )
     q = load_chunk(q_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, TILE_K, channel)
     dg += sums((before(BLOCK_T) == 0).to(dtype), q * dq)
-    dk *= _decays(g_ptr, row, left, head, channel, H, K, HALVINGS, BLOCK_T, TILE_K, ACROSS=False)
+    dk *= step_decays(
+        g_ptr, row, left, head, channel, H, K, HALVINGS, BLOCK_T, TILE_K, OWN=1, ACROSS=False
+    )
     k = load_chunk(k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, TILE_K, channel)
     dg += sums(before(BLOCK_T).to(dtype), k * dk)
     return dq, dk, dg
@@ -329,18 +248,13 @@ def _channel_gradients(
     # no load passes a barrier: what is loaded ahead takes registers
     tl.debug_barrier()
     for halving in tl.range(HALVINGS, disable_licm=True):
-        decay = _decays(
-            g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, TILE_K, ACROSS=False
-        )  # fmt: skip
+        decay = step_decays(
+            g_ptr, row, left, head, channel, H, K, halving, BLOCK_T, TILE_K, OWN=1, ACROSS=False
+        )
         q = load_chunk(q_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
         k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
-        is_late = late(tl.arange(0, BLOCK_T), halving)[:, None]
-        keys = tl.where(is_late, q, k)
-        meets = tl.where(meeting(halving, BLOCK_T), scores, 0.0).to(k.dtype)
-        got = tl.dot(meets, (keys * decay).to(k.dtype), input_precision="ieee") * decay
-        dq += tl.where(is_late, got, 0.0)
-        dk += tl.where(is_late, 0.0, got)
-        dg += sums(passed_across(halving, BLOCK_T, OWN=1).to(k.dtype), keys * got)
+        dq, dk, paths = met_gradients(scores, dq, dk, q, k, decay, halving, BLOCK_T)
+        dg += sums(passed_across(halving, BLOCK_T, OWN=1).to(k.dtype), paths)
     q = load_chunk(q_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
     k = load_chunk(k_ptr, row, left, group, groups, K, BLOCK_T, TILE_K, channel)
     store_chunk(dq_ptr, dq + same * k, row, left, head, H, K, BLOCK_T, TILE_K, channel)
@@ -356,7 +270,10 @@ def _value_gradients(
 ):  # fmt: skip
     """Stores dv of one chunk."""
     dtype = k_ptr.dtype.element_ty
-    scores = _scores(k_ptr, q_ptr, g_ptr, row, left, head, H, K, BLOCK_T, TILE_K, GROUP, HALVINGS)
+    scores = decayed_scores(
+        k_ptr, q_ptr, None, g_ptr, row, left, head, H, K, BLOCK_T, BLOCK_T, GROUP, HALVINGS,
+        OWN=1,
+    )  # fmt: skip
     scores = tl.where(before(BLOCK_T), 0.0, scores).to(dtype)  # [from, to]
     for first in tl.range(0, V, BLOCK_V, disable_licm=True):
         d_o = load_chunk(d_o_ptr, row, left, head, H, V, BLOCK_T, BLOCK_V, first)
@@ -364,8 +281,8 @@ def _value_gradients(
         for channel in tl.range(0, K, TILE_K, disable_licm=True):
             k = load_chunk(k_ptr, row, left, head // GROUP, H // GROUP, K, BLOCK_T, TILE_K, channel)
             end = load_tile(ends_ptr, place, K, V, TILE_K, BLOCK_V, channel, first)
-            decay = _decays(
-                g_ptr, row, left, head, channel, H, K, HALVINGS, BLOCK_T, TILE_K, ACROSS=False
+            decay = step_decays(
+                g_ptr, row, left, head, channel, H, K, HALVINGS, BLOCK_T, TILE_K, OWN=1, ACROSS=False
             )  # fmt: skip
             write = (k * decay).to(dtype)
             dv = tl.dot(write, end, dv, input_precision="ieee")
@@ -444,10 +361,9 @@ def _gla_pieces_kernel(
         tl.debug_barrier()
         for i in tl.range(tl.cdiv(left, BLOCK_T), disable_licm=True):
             done = i * BLOCK_T
-            scores, same = _score_gradients(
-                v_ptr, d_o_ptr, here + done, left - done, head, H, V, BLOCK_T, BLOCK_V
+            scores, same = mirrored_scores(
+                d_o_ptr, here + done, v_ptr, here + done, left - done, head, H, V, BLOCK_T, BLOCK_V,
             )  # fmt: skip
-            scores = scores.to(k_ptr.dtype.element_ty)
             for channel in tl.range(0, K, TILE_K, disable_licm=True):
                 _channel_gradients(
                     scores, same, q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, d_o_ptr, ends_ptr,

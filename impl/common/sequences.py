@@ -148,6 +148,22 @@ def store_chunk(
 
 
 @triton.jit
+def load_steps(x_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
+    """One float32 number a step of a contiguous [rows, H] tensor; zero past the end."""
+    steps = tl.arange(0, BLOCK_T)
+    x_ptr += row.to(tl.int64) * H + head
+    return tl.load(x_ptr + steps * H, mask=steps < left, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def store_steps(x_ptr, x, row, left, head, H, BLOCK_T: tl.constexpr):
+    """Write what ``load_steps`` reads, in the dtype of the tensor."""
+    steps = tl.arange(0, BLOCK_T)
+    x_ptr += row.to(tl.int64) * H + head
+    tl.store(x_ptr + steps * H, x.to(x_ptr.dtype.element_ty), mask=steps < left)
+
+
+@triton.jit
 def load_state(s_ptr, index, K, V, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, first=0):
     """State ``index`` of a contiguous [states, K, V] tensor in float32, its columns from ``first``.
 

@@ -32,13 +32,14 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from impl.common.delta_chunks import PART, load_steps, products
+from impl.common.delta_chunks import PART, products
 from impl.common.delta_walk import WIDEST, delta_walk
 from impl.common.sequences import (
     at_most,
     first_chunk,
     load_chunk,
     load_state,
+    load_steps,
     sequence_sizes,
     span,
     store_chunk,

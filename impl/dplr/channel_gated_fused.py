@@ -10,7 +10,7 @@ the start of a chunk and to its end,
 
 is the walk of ``impl/common/dplr_walk.py``, its removal tied to its write. The forward pass moves every
 tensor once. A backward pass costs it a state every ``checkpoint`` steps, K V / checkpoint numbers a step,
-or, with every chunk's kept, 2 C + 2 V + 2 K V / C; where heads share q and k, 2 K float32 numbers a step
+or, with every chunk's kept, 4 C + 2 V + 2 K V / C; where heads share q and k, 2 K float32 numbers a step
 and head of v, written and read. Against one decay a head it pays with K - 1 more numbers a step to read,
 and with log2(C) products and 2 K log2(C) exponentials for its one product.
 """
@@ -33,7 +33,7 @@ from impl.registry import implements
         "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32), "checkpoint": (16, 32, 128, 256, 512)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 32, 128, 256, 512)},
 )
 def channel_gated_fused(
     q: Float[Tensor, "B T G K"],
@@ -43,12 +43,13 @@ def channel_gated_fused(
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 16,
+    chunk: int = 64,
     checkpoint: int = 256,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S' = exp(g)[:, None] * S[t-1]``, then the delta rule on ``S'``; the state is float32 on chip.
 
+    A backward pass keeps every ``checkpoint``-th state. In float32 a chunk has at most 16 steps.
     Head h of v reads group h // (H / G) of q and k. With ``cu_seqlens``, which must end at T, B is 1
     and ``h0`` and the final state have S rows.
     """

@@ -10,7 +10,7 @@ from the start of a chunk and to its end, and D' and c' those that stop a step e
 
 is the walk of ``impl/common/dplr_walk.py``, its write apart from its removal. The forward pass moves
 every tensor once. A backward pass costs it a state every ``checkpoint`` steps, K V / checkpoint numbers
-a step, or, with every chunk's kept, 4 C + 2 V + 2 K V / C. Against KDA it pays with 2 K numbers a step
+a step, or, with every chunk's kept, 8 C + 2 V + 2 K V / C. Against KDA it pays with 2 K numbers a step
 to read, less one, and with twice the triangles.
 """
 
@@ -32,7 +32,7 @@ from impl.registry import implements
         "V": {"at_most": 256},
         "dtype": ["float32", "bfloat16", "float16"],
     },
-    knobs={"chunk": (16, 32), "checkpoint": (16, 32, 128, 256, 512)},
+    knobs={"chunk": (16, 32, 64), "checkpoint": (16, 32, 128, 256, 512)},
 )
 def generalised_fused(
     q: Float[Tensor, "B T H K"],
@@ -43,12 +43,13 @@ def generalised_fused(
     g: Float[Tensor, "B T H K"],
     h0: Float[Tensor, "B H K V"] | None = None,
     *,
-    chunk: int = 16,
+    chunk: int = 64,
     checkpoint: int = 256,
     cu_seqlens: Int[Tensor, " S+1"] | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """``S[t] = (diag(exp(g)) - (eta * kappa) kappa^T) S[t-1] + k v^T``; the state is float32 on chip.
 
+    A backward pass keeps every ``checkpoint``-th state. In float32 a chunk has at most 16 steps.
     With ``cu_seqlens``, which must end at T, B is 1 and ``h0`` and the final state have S rows.
     """
     sizes = sequence_sizes(generalised_fused, q, k, v, kappa, eta, g, h0=h0, cu_seqlens=cu_seqlens)
