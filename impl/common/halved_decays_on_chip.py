@@ -1,4 +1,5 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
 """Halved decays on chip: what each step of a chunk decays by up to where two halves of it meet.
 
 A chunk of C steps is halved log2(C) times (``impl/common/halved_decays.py`` says why). Where halves of
