@@ -12,6 +12,7 @@ product, which takes more registers than a chunk of 64 steps leaves.
 
 import triton
 import triton.language as tl
+from triton.language.target_info import cuda_capability_geq
 
 from impl.common.sequences import (
     load_chunk,
@@ -32,6 +33,13 @@ def chunk_at(start, done, length, R: tl.constexpr, BLOCK_T: tl.constexpr):
     """First token of a chunk and how many it has; of their corrections the same."""
     row, left = start + done, tl.minimum(length - done, BLOCK_T // R)
     return row, left, row * R, left * R
+
+
+@triton.constexpr_function
+def query_rows(R, BLOCK_T):
+    """Rows that hold the tokens of a chunk: no fewer than the card's own instruction takes at once."""
+    least = 64 if cuda_capability_geq(9) else 16
+    return min(BLOCK_T, max(least, triton.next_power_of_2(BLOCK_T // R)))
 
 
 @triton.jit
@@ -80,14 +88,13 @@ def decay_across(g_ptr, row, left, head, H, BLOCK_T: tl.constexpr):
 
 
 @triton.jit
-def read_between(
-    g_ptr, row, left, head, H, R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr
-):  # fmt: skip
+def read_between(g_ptr, row, left, head, H, R: tl.constexpr, BLOCK_T: tl.constexpr):
     """D [to, from] where tokens read, after their last correction; with R > 1 there are no gates."""
     if R == 1:
         between = decays_between(g_ptr, row, left, head, H, BLOCK_T)
     else:
-        tokens, steps = tl.arange(0, BLOCK_Q)[:, None], tl.arange(0, BLOCK_T)[None, :]
+        tokens = tl.arange(0, query_rows(R, BLOCK_T))[:, None]
+        steps = tl.arange(0, BLOCK_T)[None, :]
         between = tl.where(steps // R <= tokens, 1.0, 0.0)
     return between
 
@@ -199,10 +206,11 @@ def walk_chunks(
 def walk_chunks_back(
     end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
     start, length, place, shift, head, first, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The dR and the G at the end of each chunk from the G after all, ``end``; returns the one before."""
+    BLOCK_Q: tl.constexpr = query_rows(R, BLOCK_T)
     group, groups = head // GROUP, H // GROUP
     part: tl.constexpr = BLOCK_K if BLOCK_K < PART else PART
     chunks = tl.cdiv(length, BLOCK_T // R)
@@ -216,7 +224,7 @@ def walk_chunks_back(
         scores = products(
             k_ptr, row, left, q_ptr, token, tokens, group, groups, K, BLOCK_T, BLOCK_Q, part
         )
-        between = read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+        between = read_between(g_ptr, row, left, head, H, R, BLOCK_T)
         d_o = load_chunk(d_o_ptr, token, tokens, head, H, V, BLOCK_Q, BLOCK_V, first)
         scores = (scores * tl.trans(between)).to(d_o.dtype)
         du = tl.dot(scores, d_o, input_precision="ieee")
@@ -287,15 +295,16 @@ def _over_each_step(paths, BLOCK_T: tl.constexpr):
 def _query_gradients(
     q_ptr, k_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dq_ptr,
     token, tokens, row, left, shift, place, head, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Stores dQ; returns the weights of the paths over each step that tokens read."""
+    BLOCK_Q: tl.constexpr = query_rows(R, BLOCK_T)
     group, groups = head // GROUP, H // GROUP
     scores = products(
         d_o_ptr, token, tokens, u_ptr, row + shift, left, head, H, V, BLOCK_Q, BLOCK_T, BLOCK_V
     )
-    scores *= read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+    scores *= read_between(g_ptr, row, left, head, H, R, BLOCK_T)
     dg = tl.zeros((BLOCK_T,), tl.float32)
     if g_ptr is not None:
         paths = products(
@@ -352,16 +361,17 @@ def _system_gradients(
 def _key_gradients(
     system, q_ptr, k_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr, dk_ptr,
     token, tokens, row, left, shift, place, head, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Stores dK; returns what was erased of each step, what is kept of it, what passes the chunk."""
+    BLOCK_Q: tl.constexpr = query_rows(R, BLOCK_T)
     group, groups = head // GROUP, H // GROUP
     at = row + shift
     across = products(
         u_ptr, at, left, d_o_ptr, token, tokens, head, H, V, BLOCK_T, BLOCK_Q, BLOCK_V
     )
-    between = read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+    between = read_between(g_ptr, row, left, head, H, R, BLOCK_T)
     across = (across * tl.trans(between)).to(system.dtype)
     to_end = tl.zeros((BLOCK_T,), tl.float32)
     erased = tl.zeros((BLOCK_T,), tl.float32)
@@ -396,7 +406,7 @@ def chunk_gradients(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
     start, done, length, place, shift, head, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, TILE_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one chunk from S, G, U and dR."""
@@ -404,7 +414,7 @@ def chunk_gradients(
     dg = _query_gradients(
         q_ptr, k_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dq_ptr,
         token, tokens, row, left, shift, place, head, H, K, V,
-        R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
+        R, BLOCK_T, TILE_K, BLOCK_V, GROUP,
     )  # fmt: skip
     tl.debug_barrier()
     dbeta = _value_gradients(
@@ -418,7 +428,7 @@ def chunk_gradients(
     erased, to_end, through = _key_gradients(
         system, q_ptr, k_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr, dk_ptr,
         token, tokens, row, left, shift, place, head, H, K, V,
-        R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
+        R, BLOCK_T, TILE_K, BLOCK_V, GROUP,
     )  # fmt: skip
     store_steps(dbeta_ptr, dbeta + of_system - erased, row, left, head, H, BLOCK_T)
     if dg_ptr is not None:

@@ -57,6 +57,7 @@ from impl.common.delta_chunks import (
     corrections,
     decays_since,
     products,
+    query_rows,
     read_between,
     store_inverses,
     walk_chunks,
@@ -190,7 +191,7 @@ def _launch(sizes: dict[str, int], chunk: int) -> tuple[tuple[int, int], dict[st
     meta = {axis: sizes[axis] for axis in "THKV"} | {"R": sizes.get("R", 1)}
     # heads of v that share one of q and k
     meta |= {"GROUP": sizes["H"] // sizes.get("G", sizes["H"])}
-    meta |= {"BLOCK_Q": block(chunk // meta["R"]), "BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
+    meta |= {"BLOCK_T": chunk, "BLOCK_K": block(sizes["K"])}
     narrow = chunk < 2 * TILE or meta["BLOCK_K"] > WIDE
     meta |= {"BLOCK_V": min(block(sizes["V"]), NARROW if narrow else TILE)}
     # loads ahead of their use cost the registers that the chunk needs
@@ -206,12 +207,13 @@ def _delta_walk_kernel(
     o_ptr, last_ptr, inverse_ptr, u_ptr, starts_ptr,
     T, H, K, V,
     INVERSE: tl.constexpr, EVERY: tl.constexpr,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
     head = index % H
     start, length = span(cu_seqlens_ptr, index // H, T)
+    BLOCK_Q: tl.constexpr = query_rows(R, BLOCK_T)
     TOKENS: tl.constexpr = BLOCK_T // R
     piece = first_chunk(cu_seqlens_ptr, index // H, T, EVERY * TOKENS)
     group, groups = head // GROUP, H // GROUP
@@ -251,7 +253,7 @@ def _delta_walk_kernel(
         scores = products(
             q_ptr, token, tokens, k_ptr, row, left, group, groups, K, BLOCK_Q, BLOCK_T, part
         )
-        between = read_between(g_ptr, row, left, head, H, R, BLOCK_Q, BLOCK_T)
+        between = read_between(g_ptr, row, left, head, H, R, BLOCK_T)
         o = tl.dot((scores * between).to(q.dtype), u, o, input_precision="ieee")
         store_chunk(o_ptr, o, token, tokens, head, H, V, BLOCK_Q, BLOCK_V, first)
         tl.debug_barrier()
@@ -264,7 +266,7 @@ def _delta_reverse_walk_kernel(
     q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, d_last_ptr, cu_seqlens_ptr,
     dr_ptr, ends_ptr, dh0_ptr,
     T, H, K, V,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index, first = tl.program_id(0), tl.program_id(1) * BLOCK_V
@@ -277,7 +279,7 @@ def _delta_reverse_walk_kernel(
     end = walk_chunks_back(
         end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
         start, length, place, 0, head, first, H, K, V,
-        R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
+        R, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
     )  # fmt: skip
     if dh0_ptr is not None:
         store_tile(dh0_ptr, end, index, K, V, BLOCK_K, BLOCK_V, 0, first)
@@ -288,7 +290,7 @@ def _delta_gradients_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
     cu_seqlens_ptr, dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
     S, T, H, K, V,
-    R: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr,
+    R: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
     BLOCK_K: tl.constexpr, TILE_K: tl.constexpr, BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     chunk, head = tl.program_id(0), tl.program_id(1)
@@ -297,7 +299,7 @@ def _delta_gradients_kernel(
         q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, starts_ptr, d_o_ptr, dr_ptr, ends_ptr,
         dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
         start, 0, left, chunk * H + head, 0, head, H, K, V,
-        R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
+        R, BLOCK_T, TILE_K, BLOCK_V, GROUP,
     )  # fmt: skip
 
 
@@ -308,7 +310,7 @@ def _delta_pieces_kernel(
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr, dh0_ptr,
     T, H, K, V,
     INVERSE: tl.constexpr, EVERY: tl.constexpr,
-    R: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, TILE_K: tl.constexpr,
+    R: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, TILE_K: tl.constexpr,
     BLOCK_V: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0)
@@ -350,7 +352,7 @@ def _delta_pieces_kernel(
             end = walk_chunks_back(
                 end, q_ptr, k_ptr, beta_ptr, g_ptr, inverse_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 here, left, place, shift, head, first, H, K, V,
-                R, BLOCK_Q, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
+                R, BLOCK_T, BLOCK_K, BLOCK_V, GROUP,
             )  # fmt: skip
             store_tile(end_ptr, end, index, K, V, BLOCK_K, BLOCK_V, 0, first)
             if dh0_ptr is not None:  # noqa: SIM102
@@ -362,5 +364,5 @@ def _delta_pieces_kernel(
                 q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, u_ptr, states_ptr, d_o_ptr, dr_ptr, ends_ptr,
                 dq_ptr, dk_ptr, dv_ptr, dbeta_ptr, dg_ptr,
                 here, done, left, place + done // tokens * H, shift, head, H, K, V,
-                R, BLOCK_Q, BLOCK_T, TILE_K, BLOCK_V, GROUP,
+                R, BLOCK_T, TILE_K, BLOCK_V, GROUP,
             )  # fmt: skip
