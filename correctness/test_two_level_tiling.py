@@ -24,6 +24,7 @@ PIECES = {"chunk": 16, "checkpoint": 32}
     ("plugin_id", "knobs"),
     [
         ("chunkwise.sigmoid_mlstm_tiled", TILES),
+        ("chunkwise.exponential_mlstm_tiled", TILES),
         ("chunkwise.linear_attention_tiled", TILES),
         ("chunkwise.sigmoid_mlstm_fused", PIECES),
         ("chunkwise.exponential_mlstm_fused", PIECES),

@@ -2,7 +2,7 @@
 # pyright: reportCallIssue=false
 """Two levels of tiling: long chunks between which states pass, short tiles inside each of them.
 
-    S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T,   o[t] = S[t]^T q[t]
+    S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T,   o[t] = S[t]^T q[t],   or exp(i[t])
 
 States are kept at the starts of chunks only; a chunk is cut into tiles, and neither chunk nor head
 has to fit on chip: K and V are tiled as well. For a tile, with c[t] the decay from its start to a
@@ -44,14 +44,16 @@ WIDEST = 512
 def tiled(
     q: Tensor, k: Tensor, v: Tensor, i: Tensor | None, f: Tensor | None, h0: Tensor | None,
     cu_seqlens: Tensor | None, sizes: dict[str, int], chunk: int, tile: int, columns: int,
+    *, exponential: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``o`` and the last state; a program holds at most ``columns`` of K and of V.
 
-    All three lengths are powers of two. ValueError unless ``chunk`` is a multiple of ``tile``.
+    All three lengths are powers of two. ``exponential`` is the gate that writes, and ``o`` then float32,
+    as it has yet to be divided. ValueError unless ``chunk`` is a multiple of ``tile``.
     """
     if chunk % tile:
         raise ValueError(f"chunk={chunk}, want a multiple of tile={tile}")
-    launch = _Launch(sizes, chunk, tile, columns, cu_seqlens)
+    launch = _Launch(sizes, chunk, tile, columns, cu_seqlens, exponential=exponential)
     return _Tiled.apply(q, k, v, i, f, h0, cu_seqlens, launch)  # pyright: ignore[reportReturnType]
 
 
@@ -61,7 +63,8 @@ class _Tiled(torch.autograd.Function):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         i, f, h0 = (None if x is None else x.contiguous() for x in (i, f, h0))
         ctx.launch = launch
-        o, last = torch.empty_like(v), v.new_empty(*(launch.sizes[axis] for axis in "SHKV"))
+        o = torch.empty_like(v, dtype=torch.float32 if launch.exponential else v.dtype)
+        last = v.new_empty(*(launch.sizes[axis] for axis in "SHKV"))
         states = v.new_empty(launch.chunks, *last.shape[1:])
         _states_kernel[launch.each_state](
             k, v, i, f, h0, cu_seqlens, states, last, None, None, REVERSE=False, **launch.states
@@ -76,7 +79,7 @@ class _Tiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):
         q, k, v, i, f, h0, cu_seqlens, states = ctx.saved_tensors
-        d_o = torch.zeros_like(v) if grads[0] is None else grads[0].contiguous()
+        d_o = torch.zeros_like(v) if grads[0] is None else grads[0].to(v.dtype).contiguous()
         d_last = None if grads[1] is None else grads[1].contiguous()
         launch, wants = ctx.launch, ctx.needs_input_grad
         gated = wants[3] or wants[4]
@@ -119,21 +122,21 @@ class _Launch:
     """Grids and size arguments of the kernels, and what one leaves to another."""
 
     def __init__(
-        self, sizes: dict[str, int], chunk: int, tile: int, columns: int, cu_seqlens: Tensor | None
-    ) -> None:
-        self.sizes, self.per_chunk = sizes, chunk // tile
+        self, sizes: dict[str, int], chunk: int, tile: int, columns: int, cu_seqlens: Tensor | None,
+        *, exponential: bool,
+    ) -> None:  # fmt: skip
+        self.sizes, self.per_chunk, self.exponential = sizes, chunk // tile, exponential
         self.chunks = chunk_count(sizes, chunk, cu_seqlens)
         self.part = {axis: min(block(sizes[axis]), columns) for axis in "KV"}
         self.parts = {axis: triton.cdiv(sizes[axis], self.part[axis]) for axis in "KV"}
         self.state_parts = self.parts["K"] * self.parts["V"]
         self.each_state = (sizes["S"] * sizes["H"], self.state_parts)
-        both = {"CHUNK": chunk, "BLOCK_T": tile}
+        both = {"CHUNK": chunk, "BLOCK_T": tile, "EXPONENTIAL": exponential, "num_warps": 8}
         self.states = {axis: sizes[axis] for axis in "THKV"} | both
         self.states |= {"BLOCK_K": self.part["K"], "BLOCK_V": self.part["V"]}
-        self.states |= {"num_warps": 8}
         self.search = {axis: sizes[axis] for axis in "STH"} | both
         self.search |= {"BLOCK_S": triton.next_power_of_2(sizes["S"])}
-        self.search |= {"num_warps": 4, "num_stages": 1}
+        self.search |= {"num_stages": 1}
         self.gates = self.search | {
             "KEY_PARTS": self.parts["K"],
             "STATE_PARTS": self.state_parts,
@@ -220,6 +223,7 @@ def _states_kernel(
     x_ptr, y_ptr, i_ptr, f_ptr, start_ptr, cu_seqlens_ptr, states_ptr, end_ptr,
     before_ptr, through_ptr,
     T, H, K, V,
+    EXPONENTIAL: tl.constexpr,
     CHUNK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
     REVERSE: tl.constexpr,
 ):  # fmt: skip
@@ -260,7 +264,7 @@ def _states_kernel(
             weight = decay_since(f_ptr, first, left, head, H, BLOCK_T)
         else:
             weight = decay_until(f_ptr, first, left, head, H, BLOCK_T)
-            weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
+            weight *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T, EXPONENTIAL)
         whole = decay_over(f_ptr, first, left, head, H, BLOCK_T)
         x = (x * weight[:, None]).to(x.dtype)
         state = state * whole + tl.dot(tl.trans(x), y, input_precision="ieee")
@@ -278,7 +282,7 @@ def _outputs_kernel(
     x_ptr, y_ptr, z_ptr, i_ptr, f_ptr, states_ptr, cu_seqlens_ptr, out_ptr,
     own_ptr, read_ptr, over_ptr,
     S, T, H, X, Z, STATE_X, STATE_Z,
-    X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
+    EXPONENTIAL: tl.constexpr, X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
     BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr,
 ):  # fmt: skip
     place, part, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -306,7 +310,7 @@ def _outputs_kernel(
             paths = tl.sum(tl.sum(own * out, axis=1) * since, axis=0)
             over = tl.where(tiles == j, paths, over) * whole
         weight = decay_until(f_ptr, there, remain, head, H, BLOCK_T)
-        weight *= write_gate(i_ptr, others, present, head, H, BLOCK_T)
+        weight *= write_gate(i_ptr, others, present, head, H, BLOCK_T, EXPONENTIAL)
         scores = weight[None, :] * _products(
             x_ptr, y_ptr, rows, inside, others, present, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
         )
@@ -321,7 +325,7 @@ def _outputs_kernel(
         x_ptr, y_ptr, rows, inside, rows, inside, head, H, X, X_PARTS, BLOCK_T, BLOCK_X
     )
     scores *= decay_between(f_ptr, first, left, head, H, 0, BLOCK_T)
-    scores *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T)[None, :]
+    scores *= write_gate(i_ptr, rows, inside, head, H, BLOCK_T, EXPONENTIAL)[None, :]
     z = _load_columns(z_ptr, rows, inside, outer, head, H, Z)
     if own_ptr is not None:
         own = _load_columns(own_ptr, rows, inside, outer, head, H, Z)
@@ -341,7 +345,7 @@ def _sources_kernel(
     x_ptr, y_ptr, z_ptr, i_ptr, f_ptr, states_ptr, cu_seqlens_ptr, out_ptr,
     own_ptr, written_ptr, kept_ptr, onward_ptr,
     S, T, H, X, Z, STATE_X, STATE_Z,
-    X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
+    EXPONENTIAL: tl.constexpr, X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
     BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr,
 ):  # fmt: skip
     place, part, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -353,7 +357,7 @@ def _sources_kernel(
     rows, inside = first + steps, steps < left
     outer = part * BLOCK_Z + tl.arange(0, BLOCK_Z)
     until = decay_until(f_ptr, first, left, head, H, BLOCK_T)
-    written = write_gate(i_ptr, rows, inside, head, H, BLOCK_T)
+    written = write_gate(i_ptr, rows, inside, head, H, BLOCK_T, EXPONENTIAL)
     onward = 0.0
 
     out = _from_state(
@@ -402,7 +406,7 @@ def _gates_kernel(
     i_ptr, f_ptr, cu_seqlens_ptr, through_ptr, read_ptr, over_ptr, written_ptr, kept_ptr,
     onward_ptr, di_ptr, df_ptr,
     S, T, H,
-    CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
+    EXPONENTIAL: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
     KEY_PARTS: tl.constexpr, STATE_PARTS: tl.constexpr,
 ):  # fmt: skip
     place, head = tl.program_id(0), tl.program_id(1)
@@ -434,6 +438,6 @@ def _gates_kernel(
     dg += tl.sum(tl.where(steps[:, None] > steps[None, :], kept[None, :], 0.0), axis=1)
     i = tl.load(i_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
     f = tl.load(f_ptr + rows * H + head, mask=inside, other=0.0).to(tl.float32)
-    di, df = written * tl.sigmoid(-i), (dg + crossing) * tl.sigmoid(-f)
+    di, df = written if EXPONENTIAL else written * tl.sigmoid(-i), (dg + crossing) * tl.sigmoid(-f)
     tl.store(di_ptr + rows * H + head, di.to(di_ptr.dtype.element_ty), mask=inside)
     tl.store(df_ptr + rows * H + head, df.to(df_ptr.dtype.element_ty), mask=inside)
