@@ -131,9 +131,14 @@ def test_tokens_a_second_that_fall_are_worse_and_that_rise_are_not(
     measured: Repository, known: list[Measurement]
 ) -> None:
     rates = [one for one in changes.changes(known) if one.series.metric == "tokens_per_s"]
-    told = {one.commit: (one.size < 1, one.worse) for one in rates}
-    assert told[measured.first("slow")] == (True, True)
-    assert told[measured.undone("slow")] == (False, False)
+    assert all(one.worse == (one.size < 1) for one in rates)
+    # another program leaves smaller steps of its own, as above, in other plugins at the same commit too
+    found = max((one for one in rates if one.worse), key=larger)
+    steps = [one for one in rates if one.series == found.series and not one.worse]
+    assert (found.commit, max(steps, key=larger).commit) == (
+        measured.first("slow"),
+        measured.undone("slow"),
+    )
 
 
 def test_the_verdict_turns_at_every_fault_and_back(
