@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from correctness.case import Case
 from correctness.op import find
 from impl import common
+from impl.common.delta_chunks import query_rows
 from impl.registry import index, load
 
 ASKS = "cuda_capability_geq"
@@ -37,6 +40,14 @@ def test_what_a_newer_card_computes_is_right(
     found += case.compare_gradients(case.gradients(inputs), inputs)
     assert not [each for each in found if not each.excess <= 1]
     assert asked
+
+
+def test_queries_fill_the_rows_of_an_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    # corrections a token and a chunk; only from Hopper on does an instruction take 64 rows
+    cases = [(1, 64), (2, 64), (3, 64), (16, 64), (2, 32)]
+    assert [query_rows(*each) for each in cases] == [64, 32, 32, 16, 16]
+    monkeypatch.setattr(f"impl.common.delta_chunks.{ASKS}", lambda major: major == 9)
+    assert [query_rows(*each) for each in cases] == [64, 64, 64, 64, 32]
 
 
 def test_every_module_that_asks_is_among_these() -> None:

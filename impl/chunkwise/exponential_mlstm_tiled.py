@@ -3,9 +3,9 @@
     [N | d] = c Q S + (Q K^T * D i) [V | 1],   O = N / max(|d|, 1),   S = [C | n]
 
 with i the exponential of the gate. The tiles, the parts of K and V and their states are those of the
-sigmoid gate; N and d are float32 until they are divided. Against that gate it pays with a copy of V beside a
-column of ones, with N written and read once more in float32, and with a part of ``columns`` for the one
-column of d wherever V fills its own parts; d is of all V, so that no part divides before the last is done.
+sigmoid gate. One part of V holds d, which all others wait for, so that the division is not theirs but a
+pass of its own: N and d are float32 until then. Against that gate it pays with this pass, with a copy of V
+beside a column of ones, and with a part of ``columns`` for the one of d wherever V fills its own parts.
 """
 
 import torch

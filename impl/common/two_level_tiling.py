@@ -2,11 +2,12 @@
 # pyright: reportCallIssue=false
 """Two levels of tiling: long chunks between which states pass, short tiles inside each of them.
 
-    S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T,   o[t] = S[t]^T q[t],   or exp(i[t])
+    S[t] = sigmoid(f[t]) S[t-1] + sigmoid(i[t]) k[t] v[t]^T,   o[t] = S[t]^T q[t]
 
-States are kept at the starts of chunks only; a chunk is cut into tiles, and neither chunk nor head
-has to fit on chip: K and V are tiled as well. For a tile, with c[t] the decay from its start to a
-step, e[s] from a step to its end, w over the whole tile and D[t, s] from step to step,
+or exp(i[t]) in place of sigmoid(i[t]). States are kept at the starts of chunks only; a chunk is cut
+into tiles, and neither chunk nor head has to fit on chip: K and V are tiled as well. For a tile, with
+c[t] the decay from its start to a step, e[s] from a step to its end, w over the whole tile and D[t, s]
+from step to step,
 
     outputs   A <- Q S,   A <- w_j A + (Q K_j^T * e_j i_j) V_j   over the tiles j before it
               O = c A + (Q K^T * D i) V
@@ -223,9 +224,8 @@ def _states_kernel(
     x_ptr, y_ptr, i_ptr, f_ptr, start_ptr, cu_seqlens_ptr, states_ptr, end_ptr,
     before_ptr, through_ptr,
     T, H, K, V,
-    EXPONENTIAL: tl.constexpr,
-    CHUNK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
-    REVERSE: tl.constexpr,
+    EXPONENTIAL: tl.constexpr, CHUNK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_V: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
     index, part = tl.program_id(0), tl.program_id(1)
     sequence, head = index // H, index % H
@@ -282,8 +282,8 @@ def _outputs_kernel(
     x_ptr, y_ptr, z_ptr, i_ptr, f_ptr, states_ptr, cu_seqlens_ptr, out_ptr,
     own_ptr, read_ptr, over_ptr,
     S, T, H, X, Z, STATE_X, STATE_Z,
-    EXPONENTIAL: tl.constexpr, X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr,
+    EXPONENTIAL: tl.constexpr, X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr,
 ):  # fmt: skip
     place, part, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     per_chunk: tl.constexpr = CHUNK // BLOCK_T
@@ -345,8 +345,8 @@ def _sources_kernel(
     x_ptr, y_ptr, z_ptr, i_ptr, f_ptr, states_ptr, cu_seqlens_ptr, out_ptr,
     own_ptr, written_ptr, kept_ptr, onward_ptr,
     S, T, H, X, Z, STATE_X, STATE_Z,
-    EXPONENTIAL: tl.constexpr, X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr,
+    EXPONENTIAL: tl.constexpr, X_PARTS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_S: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_Z: tl.constexpr,
 ):  # fmt: skip
     place, part, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     per_chunk: tl.constexpr = CHUNK // BLOCK_T
